@@ -172,8 +172,17 @@ def _number(path: str) -> int:
     return int(file.read_text()) if file.exists() else 0
 
 
-def _tool(name: str, *, option: str = "--version") -> Feature:
-    return Feature(lambda: _attempt(name, option), _always)
+def _never() -> bool:
+    """Claim nothing: whoever wants it asks for it."""
+    return False
+
+
+def _tool(name: str, *, option: str = "--version", claim: Callable[[], bool] = _always) -> Feature:
+    return Feature(lambda: _attempt(name, option), claim)
+
+
+def _module(name: str) -> Feature:
+    return Feature(lambda: _attempt(sys.executable, "-m", name, "--version"), _always)
 
 
 FEATURES: dict[str, Feature] = {
@@ -197,8 +206,10 @@ FEATURES: dict[str, Feature] = {
     ),
     "kvm": Feature(
         lambda: "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
-        lambda: False,
+        _never,
     ),
+    "ruff": _module("ruff"),
+    "mypy": _module("mypy"),
     "busybox": _tool("busybox", option="--help"),
     "strace": _tool("strace"),
     "runc": _tool("runc"),
@@ -210,6 +221,6 @@ FEATURES: dict[str, Feature] = {
     "umoci": _tool("umoci"),
     "haproxy": _tool("haproxy", option="-v"),
     "docker-registry": _tool("docker-registry", option="--version"),
-    "qemu": _tool("qemu-system-x86_64"),
-    "mmdebstrap": _tool("mmdebstrap"),
+    "qemu": _tool("qemu-system-x86_64", claim=_never),
+    "mmdebstrap": _tool("mmdebstrap", claim=_never),
 }
