@@ -113,3 +113,4 @@ def test_server_without_a_model_says_so_and_ends(
 
     assert result.returncode != 0
     assert "iris.joblib" in result.stderr
+    assert "Listening" not in result.stderr

@@ -139,6 +139,7 @@ def test_predict_names_the_field_and_shows_an_example(server: Server, value: obj
     ("value", "says"),
     [
         ("red", 'features[2]: expected a number from 0 to 30, got "red"'),
+        (True, "features[2]: expected a number from 0 to 30, got true"),
         (-1, "features[2]: expected a number from 0 to 30, got -1"),
         (31, "features[2]: expected a number from 0 to 30, got 31"),
         (None, "features[2]: expected a number from 0 to 30, got nothing"),
