@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "capabilities", "mount_options"},
     {"decode", "kernel", "sync"},
-    {"spec", "validate", "host", "inroot", "procfs", "executable", "hooks"},
-    {"cgroups", "seccomp", "image", "network", "container"},
+    {"spec", "validate", "inroot", "procfs", "executable", "hooks"},
+    {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps"},
     {"plan", "explain"},
     {"runner"},
