@@ -130,7 +130,7 @@ def _host_wide() -> Iterator[str]:
 
 def _groups() -> Iterator[Path]:
     root = Path("/sys/fs/cgroup")
-    for top in (root, *(child for child in root.iterdir() if child.is_dir())):
+    for top in (root, *(root / child for child in _listing(root))):
         yield from (group for group in (top / "minirun").glob("**/*") if group.is_dir())
 
 
