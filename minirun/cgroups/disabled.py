@@ -1,0 +1,86 @@
+"""No control groups: the container stays in its caller's, as with ``podman --cgroups=disabled``.
+
+What needs a group is refused by name; what only tidies up does nothing.
+"""
+
+from __future__ import annotations
+
+from ..errors import HostError
+from .devices import policy
+from .driver import Driver
+from .resources import writes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..host import Host
+    from ..spec import Resources
+    from .stats import Stats
+
+
+class DisabledDriver(Driver):
+    """The driver for ``--cgroup-manager disabled``."""
+
+    def __init__(self, host: Host, path: str) -> None:
+        super().__init__(host, path)
+        self.dirs: Mapping[str, str] = {}
+
+    def create(self) -> None:
+        """Make nothing."""
+
+    def delegate(self, uid: int, gid: int) -> None:
+        """Give nothing away."""
+
+    def add(self, pid: int, *, beside: int | None = None) -> None:
+        """Leave the process where it is."""
+
+    def kill(self) -> None:
+        """Kill nobody: who is in the container is known from its pid namespace alone."""
+
+    def delete(self) -> None:
+        """Remove nothing."""
+
+    def apply(self, resources: Resources | None) -> None:
+        """Refuse a limit that nobody would enforce; device rules go unheeded, as with podman.
+
+        Raises:
+            HostError: a limit was asked for.
+        """
+        if resources is None:
+            return
+        policy(resources.devices)
+        if asked := writes(resources, self.host):
+            raise HostError(
+                f"{asked[0].file} cannot be set: control groups are disabled",
+                hint="remove the limit, or leave --cgroup-manager disabled out",
+            )
+
+    def update(self, resources: Resources) -> None:
+        """Refuse, as ``apply``."""
+        self.apply(resources)
+
+    def freeze(self) -> None:
+        """Refuse: without a group there is nothing to freeze."""
+        raise HostError("pausing needs a control group, and they are disabled")
+
+    def thaw(self) -> None:
+        """Do nothing: nothing was frozen."""
+
+    def frozen(self) -> bool:
+        """Return False."""
+        return False
+
+    def stats(self) -> Stats:
+        """Return zeros: nobody counts."""
+        from .stats import Stats
+
+        return Stats()
+
+    def oom_kills(self) -> int:
+        """Return 0."""
+        return 0
+
+    def memory_peak(self) -> int:
+        """Return 0."""
+        return 0

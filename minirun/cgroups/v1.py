@@ -1,0 +1,289 @@
+"""cgroup v1 and hybrid: one tree per controller, and a process has a place in each.
+
+What it costs to join. A write to ``cgroup.procs`` must stop every fork and exit on the machine,
+which means waiting for an RCU grace period: 5 to 23 ms were measured on an idle 2-core machine. A
+single-threaded process that writes ``0`` to ``tasks`` moves only itself, and the kernel skips
+that lock (cgroup_procs_write_start: ``pid || threadgroup``): nine hierarchies in 0.3 ms. So a
+container's first process joins by itself, and ``add`` is for everybody else.
+
+On a hybrid host a controller may sit in the v2 tree (hugetlb does, where nobody mounted it on v1).
+That tree knows no cheap way to join, so our group there is made only for a limit that needs it.
+
+See: cgroups(7), and the kernel's Documentation/admin-guide/cgroup-v1/. Next: ``v2.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from ..errors import HostError, StateError
+from . import files
+from .devices import v1_lines
+from .driver import Driver
+from .refusals import not_permitted, refuse_frozen, refuse_used
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..host import Host
+    from .devices import Policy
+    from .stats import CpuStats, IoStats, MemoryStats, PidsStats, Stats
+
+FREEZE_S = 2.0
+KILL_S = 5.0
+
+
+class V1Driver(Driver):
+    """One container's groups, one per hierarchy."""
+
+    def __init__(self, host: Host, path: str) -> None:
+        super().__init__(host, path)
+        where = host.controllers
+        self._v1 = list(dict.fromkeys(d for c, d in self.dirs.items() if where[c].version == 1))
+        self._v2 = list(dict.fromkeys(d for c, d in self.dirs.items() if where[c].version == 2))
+        # Where processes are listed and killed. A container may move its processes in trees that
+        # it can write to, so take one that matters to us and that it is not given.
+        main = next((c for c in ("freezer", "devices", "pids") if c in self.dirs), None)
+        self._main = self.dirs[main] if main else self._v1[0]
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────
+
+    def create(self) -> None:
+        """Make a group in every v1 hierarchy, or in none."""
+        made: list[str] = []
+        try:
+            for directory in self._v1:
+                if files.make_directory(directory):
+                    made.append(directory)
+                else:
+                    refuse_used(directory)
+            refuse_frozen(self._main, self._state() not in ("THAWED", ""))
+            for file in ("cpuset.cpus", "cpuset.mems") if "cpuset" in self.dirs else ():
+                _inherit(self.dirs["cpuset"], file)
+        except BaseException as error:
+            for directory in made:
+                files.remove_directory(directory)
+            if isinstance(error, PermissionError):
+                raise not_permitted(error) from error
+            raise
+
+    def delegate(self, uid: int, gid: int) -> None:
+        """Refuse: whoever owns a v1 group can lift the limits that it sets."""
+        raise HostError(
+            f"cgroup v1 groups cannot be delegated to uid {uid}",
+            hint="use a host with cgroup v2, see Delegation in cgroups(7)",
+        )
+
+    # ── processes ─────────────────────────────────────────────────────────────────────────────
+
+    def join(self) -> None:
+        """Move the calling process in, without stopping the machine for it."""
+        if len(os.listdir("/proc/self/task")) > 1:
+            self.add(os.getpid())  # "tasks" would move one thread and leave the others outside
+            return
+        for directory in self._v1:
+            files.write(directory + "/tasks", "0")
+        for directory in filter(os.path.isdir, self._v2):
+            files.write(directory + "/cgroup.procs", "0")
+
+    def add(self, pid: int, *, beside: int | None = None) -> None:
+        """Move a process in; ``beside`` is not needed, since inner groups may have processes."""
+        for directory in (*self._v1, *filter(os.path.isdir, self._v2)):
+            files.write(directory + "/cgroup.procs", str(pid))
+
+    def pids(self, *, recursive: bool = True) -> list[int]:
+        """Return the processes, as one hierarchy knows them: they enter and leave all together."""
+        return files.pids(self._main, recursive=recursive)
+
+    def kill(self) -> None:
+        """Freeze, so that nobody forks and no pid is used again; kill; thaw, so that they can die.
+
+        Raises:
+            StateError: processes appear faster than they can be killed (there is no freezer), or
+                one does not die, as in an interrupted network file system.
+        """
+        deadline = time.monotonic() + KILL_S
+        pause_s = 0.0005
+        while True:
+            self._freeze_if_possible()
+            left = files.kill_all(self.pids())
+            if "freezer" in self.dirs:
+                self.thaw()
+            if not left:
+                return
+            if time.monotonic() > deadline:
+                raise StateError(
+                    f"processes {self.pids()} do not die", hint="see ps -o pid,stat,wchan"
+                )
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, 0.02)
+
+    # ── freezer ───────────────────────────────────────────────────────────────────────────────
+
+    def freeze(self) -> None:
+        """Ask until everybody is stopped: a process that was just forked may have missed it.
+
+        Raises:
+            StateError: somebody cannot be stopped, as in a vfork or a stuck system call.
+        """
+        if "freezer" not in self.dirs:
+            raise HostError("pausing needs the freezer controller, which is not mounted")
+        deadline = time.monotonic() + FREEZE_S
+        while True:
+            files.write(self.dirs["freezer"] + "/freezer.state", "FROZEN")
+            if self.frozen():
+                return
+            if time.monotonic() > deadline:
+                self.thaw()
+                raise StateError(f"cgroup {self._main} does not freeze", hint="try again")
+            time.sleep(0.0005)
+
+    def thaw(self) -> None:
+        """Let everybody go on."""
+        if "freezer" in self.dirs and os.path.isdir(self.dirs["freezer"]):
+            files.write(self.dirs["freezer"] + "/freezer.state", "THAWED")
+
+    def frozen(self) -> bool:
+        """Tell whether all are stopped; FREEZING means that some are not yet."""
+        return self._state() == "FROZEN"
+
+    # ── numbers ───────────────────────────────────────────────────────────────────────────────
+
+    def stats(self) -> Stats:
+        """Return what was used so far."""
+        from .stats import Stats  # counters are read long after the start
+
+        huge = self.host.controllers.get("hugetlb")
+        v1_huge = huge is not None and huge.version == 1
+        names = ("usage_in_bytes", "max_usage_in_bytes", "limit_in_bytes")
+        return Stats(
+            self._cpu(),
+            self._memory(),
+            self._pids(),
+            self._io(),
+            self._hugetlb(
+                self.dirs.get("hugetlb", ""), names if v1_huge else ("current", "", "max")
+            ),
+        )
+
+    def oom_kills(self) -> int:
+        """Return the kernel's count (since Linux 4.13)."""
+        return files.read_pairs(self._file("memory", "memory.oom_control")).get("oom_kill", 0)
+
+    def memory_peak(self) -> int:
+        """Return the most memory ever in use."""
+        return files.read_number(self._file("memory", "memory.max_usage_in_bytes"))
+
+    def _cpu(self) -> CpuStats:
+        from .stats import CpuStats
+
+        stat = files.read_pairs(self._file("cpu", "cpu.stat"))
+        percpu = files.read(self._file("cpuacct", "cpuacct.usage_percpu"), "")
+        return CpuStats(
+            files.read_number(self._file("cpuacct", "cpuacct.usage")),
+            files.read_number(self._file("cpuacct", "cpuacct.usage_user")),
+            files.read_number(self._file("cpuacct", "cpuacct.usage_sys")),
+            tuple(map(int, percpu.split())),
+            stat.get("nr_periods", 0),
+            stat.get("nr_throttled", 0),
+            stat.get("throttled_time", 0),
+        )
+
+    def _memory(self) -> MemoryStats:
+        from .stats import MemoryStats
+
+        where = self._file("memory", "memory.")
+        usage = files.read_number(where + "usage_in_bytes")
+        limit = files.read_limit(where + "limit_in_bytes")
+        both = files.read_number(where + "memsw.usage_in_bytes")
+        both_limit = files.read_limit(where + "memsw.limit_in_bytes")
+        bounded = both_limit is not None and limit is not None
+        return MemoryStats(
+            usage,
+            self.memory_peak(),
+            limit,
+            max(0, both - usage),  # read one after the other, so the difference may be off
+            (both_limit or 0) - (limit or 0) if bounded else None,
+            files.read_number(where + "failcnt"),
+            self.oom_kills(),
+            files.read_pairs(where + "stat"),
+        )
+
+    def _pids(self) -> PidsStats:
+        from .stats import PidsStats
+
+        where = self._file("pids", "pids.")
+        peak = files.read_number(where + "peak")
+        return PidsStats(
+            files.read_number(where + "current"), peak, files.read_limit(where + "max")
+        )
+
+    def _io(self) -> tuple[IoStats, ...]:
+        """Add up the throttling counters, which count with every I/O scheduler."""
+        from .stats import IoStats
+
+        counts: dict[str, dict[str, int]] = {}
+        for unit in ("io_service_bytes", "io_serviced"):
+            text = files.read(self._file("blkio", f"blkio.throttle.{unit}_recursive"), "")
+            for device, kind, value in (
+                s for s in map(str.split, text.splitlines()) if len(s) == 3
+            ):
+                counts.setdefault(device, {})[unit + kind] = int(value)
+        return tuple(
+            IoStats(
+                int(device.partition(":")[0]),
+                int(device.partition(":")[2]),
+                count.get("io_service_bytesRead", 0),
+                count.get("io_service_bytesWrite", 0),
+                count.get("io_servicedRead", 0),
+                count.get("io_servicedWrite", 0),
+            )
+            for device, count in counts.items()
+        )
+
+    # ── below ─────────────────────────────────────────────────────────────────────────────────
+
+    def _file(self, controller: str, name: str) -> str:
+        """Return a file's path; one that cannot exist where the controller is not mounted."""
+        return f"{self.dirs.get(controller, '/proc/self/no-controller')}/{name}"
+
+    def _state(self) -> str:
+        return files.read(self._file("freezer", "freezer.state"), "")
+
+    def _freeze_if_possible(self) -> None:
+        try:
+            if "freezer" in self.dirs and os.path.isdir(self.dirs["freezer"]):
+                self.freeze()
+        except StateError:
+            return  # somebody hangs in the kernel: the signal still reaches everybody else
+
+    def _ready(self, controller: str) -> str:
+        """Make our group in the v2 tree at the first limit that belongs there."""
+        directory = self.dirs[controller]
+        if directory in self._v2 and not os.path.isdir(directory):
+            from .tree import make_group
+
+            make_group(self.host.controllers[controller].base, directory)
+            for pid in self.pids():
+                files.write(directory + "/cgroup.procs", str(pid))
+        return directory
+
+    def _set_devices(self, rules: Policy) -> None:
+        if "devices" not in self.dirs:
+            raise HostError(
+                "device rules need the devices controller, which is not mounted",
+                hint="mount -t cgroup -o devices devices /sys/fs/cgroup/devices",
+            )
+        current = files.read(self.dirs["devices"] + "/devices.list")
+        for file, line in v1_lines(rules, current):
+            files.write(f"{self.dirs['devices']}/{file}", line)
+
+
+def _inherit(directory: str, file: str) -> str:
+    """Fill an empty cpuset from the group above: nobody can join one without CPUs and memory."""
+    path = f"{directory}/{file}"
+    value = files.read(path)
+    if not value:
+        value = _inherit(os.path.dirname(directory), file)
+        files.write(path, value)
+    return value
