@@ -114,6 +114,14 @@ def test_constraints_pin_every_dependency_and_name_no_address() -> None:
     assert {_normal(need) for need in needs} - {"minirun"} <= pinned
 
 
+def test_sample_images_pin_what_is_tested() -> None:
+    """Their servers are also tested in this environment, which has to be the same."""
+    pins = set(_text(Path("constraints.txt")).lower().splitlines())
+    for requirements in (ROOT / "images").glob("*/requirements.txt"):
+        lines = requirements.read_text().lower().splitlines()
+        assert {line for line in lines if "==" in line} <= pins, requirements
+
+
 def _normal(requirement: str) -> str:
     """Return the name alone, as PEP 503 writes it."""
     return re.sub(r"[-_.]+", "-", re.split(r"[=<>\[~ ]", requirement)[0]).lower()
