@@ -1,0 +1,485 @@
+"""Create, start, kill, delete: what a container goes through, and which step is legal when.
+
+    create ─▶ created ─ start ─▶ running ⇄ paused
+       │         │                  │         │
+       ▼         ▼                  ▼         ▼
+    (nothing)  stopped ◀──────── stopped ◀────┘      delete ─▶ (nothing)
+
+Only ``creating`` and ``created`` are ever written down. Whether a container runs, is paused or has
+stopped is asked of the kernel each time, so no command that was killed half way can leave a status
+behind that is not true: init holds the start FIFO open exactly as long as it waits.
+
+See: runtime.md, Lifecycle. Next: ``runner.py`` and, for ``exec``, ``execute.py``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+
+from .cgroups import open_driver
+from .decode import encode
+from .errors import MinirunError, NotFoundError, StateError
+from .flags import SeccompFlag
+from .hooks import run_hooks
+from .plan import Filter, Setting, plan_create
+from .record import Record, replace
+from .runner import create as run_plan
+from .runner import revive_late
+from .seccomp import compiled, load_flags, needs_listener
+from .spec import Hooks, Spec
+from .state import Directory, State, check_id, is_alive, process_start_time, timestamp
+from .steps.base import Context
+from .validate import validate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .cgroups.driver import Driver
+    from .host import Host
+    from .plan import Plan
+    from .runner import Observer
+    from .spec import Resources
+    from .steps.rootfs import Overlay
+
+_ALREADY = "container with given ID already exists"
+
+
+class Request(Record):
+    """What the caller of create asks for beside the spec.
+
+    Args:
+        container_id: see ``state.check_id``.
+        bundle: absolute path that the spec's relative paths start from.
+        overlay: layers to assemble the root from, instead of ``root.path``.
+        program: a compiled seccomp filter that takes the place of ``linux.seccomp``.
+        cgroup_parent: where the group goes when the spec names none.
+        cgroup_manager: ``cgroupfs``, ``systemd`` or ``disabled``.
+        network: what ``attach`` will do, for the narration; "" for nothing.
+        pivot, keyring, keep_fds: see ``plan.Setting``.
+        stdio: descriptors for the container's 0, 1 and 2; None inherits ours.
+    """
+
+    container_id: str
+    bundle: str
+    overlay: Overlay | None = None
+    program: bytes = b""
+    cgroup_parent: str = "minirun"
+    cgroup_manager: str = "cgroupfs"
+    network: str = ""
+    pivot: bool = True
+    keyring: bool = True
+    keep_fds: int = 0
+    stdio: tuple[int, int, int] | None = None
+
+
+class Container:
+    """A container by id; every method asks the kernel what is true now.
+
+    Args:
+        root: the state root.
+        container_id: the id.
+        host: as probed; needed for what touches control groups.
+    """
+
+    def __init__(self, root: str, container_id: str, host: Host) -> None:
+        self.directory = Directory(root, container_id)
+        self.id = container_id
+        self.host = host
+
+    # ── looking ───────────────────────────────────────────────────────────────────────────────
+
+    def state(self) -> State:
+        """Return the state with the status of this moment.
+
+        Raises:
+            NotFoundError: no such container.
+        """
+        return self._judge(self.directory.read())
+
+    def _judge(self, state: State) -> State:
+        """Return the state as it is now."""
+        if state.status == "creating":
+            building = is_alive(state.runtime_pid, state.runtime_start_time)
+            return state if building else replace(state, status="stopped", pid=0)
+        if not is_alive(state.pid, state.start_time):
+            return replace(state, status="stopped", pid=0)
+        if self._is_waiting():
+            return replace(state, status="created")
+        paused = self.driver(state).frozen()
+        return replace(state, status="paused" if paused else "running")
+
+    def _is_waiting(self) -> bool:
+        """Whether init still has the start FIFO open. See: fifo(7), ENXIO."""
+        try:
+            os.close(os.open(self.directory.file("start"), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno in (errno.ENXIO, errno.ENOENT):
+                return False
+            raise
+        return True
+
+    def driver(self, state: State) -> Driver:
+        """Return the container's control group."""
+        return open_driver(self.host, state.cgroup, manager=state.cgroup_manager)
+
+    # ── creating ──────────────────────────────────────────────────────────────────────────────
+
+    def create(
+        self,
+        spec: Spec,
+        request: Request,
+        attach: Callable[[int], Callable[[], object]] | None = None,
+        observe: Observer | None = None,
+    ) -> dict[str, int]:
+        """Make the container and leave its process waiting for ``start``.
+
+        Args:
+            spec: validated here.
+            request: see there.
+            attach: connects the network namespace of a pid; returns how to undo that.
+            observe: see ``runner.create``.
+
+        Returns:
+            Descriptors by name: ``console`` (the terminal's master), ``seccomp`` (a listener).
+
+        Raises:
+            MinirunError: nothing is left behind.
+        """
+        validate(spec, self.host)
+        plan, setting = self.plan(spec, request)
+        self._claim()
+        with self.directory.lock():
+            self._refuse_existing()
+            state = self._first_state(spec, request, setting)
+            context = self._context(spec, request, state)
+            try:
+                self._write_files(spec, state, setting)
+                for name in ("start", "result"):
+                    # Open on both sides: opening never blocks, and end of file means init is gone.
+                    fifo = os.open(self.directory.file(name), os.O_RDWR | os.O_CLOEXEC)
+                    context.fds[name] = fifo
+                if attach is not None:
+                    context.attach_network = _undoable(attach, context)
+                run_plan(plan, context, observe)
+            except BaseException:
+                self.directory.remove()
+                raise
+            finally:
+                for name in ("start", "result", "userns"):
+                    if name in context.fds:
+                        os.close(context.fds.pop(name))
+        return context.fds
+
+    def plan(self, spec: Spec, request: Request) -> tuple[Plan, Setting]:
+        """Return the plan of ``create``, and the setting that it was made for."""
+        cgroup = ""
+        directories: tuple[tuple[str, str], ...] = ()
+        if request.cgroup_manager != "disabled":
+            cgroup = spec.linux.cgroups_path or f"{request.cgroup_parent}/{self.id}"
+            driver = open_driver(self.host, cgroup, manager=request.cgroup_manager)
+            directories = tuple(driver.dirs.items())
+        rootfs = os.path.join(request.bundle, spec.root.path)
+        setting = Setting(
+            container_id=self.id,
+            rootfs=self.directory.file("rootfs") if request.overlay else rootfs,
+            state_path=self.directory.file("state.json"),
+            overlay=request.overlay,
+            layers=self.directory.file("layers"),
+            cgroup=cgroup,
+            cgroup_directories=directories,
+            seccomp=self._filter(spec, request),
+            network=request.network,
+            pivot=request.pivot,
+            keyring=request.keyring,
+            keep_fds=request.keep_fds,
+        )
+        return plan_create(spec, self.host, setting), setting
+
+    def _filter(self, spec: Spec, request: Request) -> Filter | None:
+        """Return the compiled filter: in this process, on the host's side, before any fork."""
+        if request.program:
+            return Filter(request.program)
+        seccomp = spec.linux.seccomp
+        if seccomp is None:
+            return None
+        flags = load_flags(seccomp)
+        if needs_listener(seccomp):
+            flags |= SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER
+        cache = f"{self.directory.path.rpartition('/')[0]}/.seccomp"
+        return Filter(compiled(seccomp, cache), flags)
+
+    def _claim(self) -> None:
+        """Make the directory; the lock and ``_refuse_existing`` decide whose it is."""
+        check_id(self.id)
+        try:
+            os.makedirs(self.directory.path, 0o711, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self.directory.path}: {os.strerror(error.errno or 0).lower()}",
+                hint="the state root must be writable: --root or MINIRUN_ROOT moves it",
+            ) from error
+
+    def _refuse_existing(self) -> None:
+        """An id is free when nothing has it, or when what had it was killed half way."""
+        if not self.directory.exists():
+            return
+        state = self.directory.read()
+        dead = not is_alive(state.runtime_pid, state.runtime_start_time)
+        if state.status != "creating" or not dead:
+            raise StateError(
+                f"{_ALREADY}: {self.id}", hint="choose another id, or delete that container first"
+            )
+        self._tear_down(state)
+
+    def _first_state(self, spec: Spec, request: Request, setting: Setting) -> State:
+        return State(
+            id=self.id,
+            bundle=request.bundle,
+            runtime_pid=os.getpid(),
+            runtime_start_time=process_start_time(os.getpid()),
+            created=timestamp(),
+            rootfs=setting.rootfs,
+            owner=str(os.getuid()),
+            oci_version=spec.oci_version,
+            annotations=dict(spec.annotations),
+            cgroup=setting.cgroup,
+            cgroup_manager=request.cgroup_manager,
+            cgroup_directories=dict(setting.cgroup_directories),
+        )
+
+    def _context(self, spec: Spec, request: Request, state: State) -> Context:
+        """Return what the steps need of us."""
+        context = Context(self.id, request.bundle, self.directory.path)
+        context.stdio = request.stdio
+        context.keep_fds = request.keep_fds
+        context.cgroup = self.driver(state)
+        del spec
+
+        def save_state(status: str) -> None:
+            pid = context.init_pid
+            self.directory.write(
+                replace(state, status=status, pid=pid, start_time=process_start_time(pid))
+            )
+
+        context.save_state = save_state
+        context.state = lambda status: hook_state(
+            replace(state, status=status, pid=context.init_pid)
+        )
+        return context
+
+    def _write_files(self, spec: Spec, state: State, setting: Setting) -> None:
+        """Everything that other commands will read; the FIFOs are how start finds init."""
+        directory = self.directory
+        directory.write(state)
+        directory.write_spec(spec)
+        if setting.overlay:
+            os.makedirs(setting.rootfs, 0o755, exist_ok=True)
+            os.makedirs(setting.layers, 0o755, exist_ok=True)
+        if setting.seccomp:
+            flags = int(setting.seccomp.flags & ~SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+            with open(directory.file("filter"), "wb") as file:
+                file.write(flags.to_bytes(8, "little") + setting.seccomp.program)
+        for name in ("start", "result"):
+            os.mkfifo(directory.file(name), 0o600)
+
+    # ── running ───────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Let the created process become its program.
+
+        Raises:
+            StateError: it is not waiting.
+            MinirunError: the program could not be executed; exit code 126 or 127.
+        """
+        with self.directory.lock():
+            state = self.state()
+            if state.status != "created":
+                raise StateError(
+                    f"cannot start a container in the {state.status} state",
+                    hint="only a created container can be started, and only once",
+                )
+            report = self._give_the_word()
+            if report:
+                raise revive_late(report)
+        self._run_hooks("poststart", replace(state, status="running"))
+
+    def _give_the_word(self) -> bytes:
+        """Write the byte that init waits for; return what went wrong before execve, or b""."""
+        result = os.open(self.directory.file("result"), os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            start = os.open(self.directory.file("start"), os.O_WRONLY | os.O_NONBLOCK)
+            os.write(start, b"s")
+            os.close(start)
+            poll = select.poll()
+            poll.register(result, select.POLLIN)
+            poll.poll()
+            return os.read(result, 65536)
+        finally:
+            os.close(result)
+
+    def _run_hooks(self, kind: str, state: State) -> None:
+        """Run poststart hooks; one that fails ends the container (runtime-spec 1.3)."""
+        hooks = (self.directory.read_spec().hooks or Hooks()).poststart
+        if not hooks:
+            return
+        try:
+            run_hooks(kind, hooks, hook_state(state))
+        except MinirunError:
+            self._kill_everything(state)
+            raise
+
+    def kill(self, signum: int, *, everybody: bool = False) -> None:
+        """Send a signal to init, or to every process of the container.
+
+        Raises:
+            StateError: ``container not running``, the words that callers look for.
+        """
+        state = self.state()
+        if everybody:
+            for pid in self.driver(state).pids(recursive=True):
+                _signal_pid(pid, signum)
+            return
+        if state.status in ("stopped", "creating"):
+            raise StateError("container not running")
+        pidfd = os.pidfd_open(state.pid)
+        try:
+            if not is_alive(state.pid, state.start_time):
+                raise StateError("container not running")
+            signal.pidfd_send_signal(pidfd, signum)
+        except ProcessLookupError as error:
+            raise StateError("container not running") from error
+        finally:
+            os.close(pidfd)
+        if signum == signal.SIGKILL and state.status == "paused":
+            self.driver(state).thaw()  # a frozen process cannot even die, on version 1
+
+    def pause(self) -> None:
+        """Stop every process where it is. See: cgroups(7), freezer."""
+        state = self.state()
+        if state.status != "running":
+            raise StateError(f"container not running: it is {state.status}")
+        self.driver(state).freeze()
+
+    def resume(self) -> None:
+        """Let them go on."""
+        state = self.state()
+        if state.status != "paused":
+            raise StateError(f"container not paused: it is {state.status}")
+        self.driver(state).thaw()
+
+    def update(self, resources: Resources) -> None:
+        """Change limits; what is not given stays as it is, device rules above all."""
+        with self.directory.lock():
+            state = self.state()
+            if state.status == "stopped":
+                raise StateError("container not running")
+            self.driver(state).update(resources)
+
+    # ── ending ────────────────────────────────────────────────────────────────────────────────
+
+    def delete(self, *, force: bool = False) -> None:
+        """Remove everything that create made.
+
+        Raises:
+            StateError: it still runs, and ``force`` was not given.
+            NotFoundError: no such container; not an error with ``force``.
+        """
+        try:
+            self._delete(force=force)
+        except NotFoundError:
+            if not force:
+                raise
+
+    def _delete(self, *, force: bool) -> None:
+        with self.directory.lock():
+            state = self.state()
+            if state.status not in ("stopped", "created") and not force:
+                raise StateError(
+                    f"cannot delete container {self.id} that is not stopped: {state.status}",
+                    hint="stop it first, or use --force",
+                )
+            self._kill_everything(state)
+            self._tear_down(state)
+
+    def _kill_everything(self, state: State) -> None:
+        """Kill init and whoever else is in the group, and wait until they are gone."""
+        if state.pid and is_alive(state.pid, state.start_time):
+            _signal_pid(state.pid, signal.SIGKILL)
+        driver = self.driver(state)
+        driver.kill()
+        deadline = time.monotonic() + 10
+        while is_alive(state.pid, state.start_time) or driver.pids(recursive=True):
+            if time.monotonic() > deadline:
+                raise StateError(
+                    f"container {self.id} did not die within 10 s of SIGKILL",
+                    hint="a process in state D waits for a device: see ps -o pid,stat,wchan",
+                )
+            time.sleep(0.002)
+
+    def _tear_down(self, state: State) -> None:
+        """Remove the group and the directory, then tell the poststop hooks."""
+        driver = self.driver(state)
+        if state.status != "creating" or driver.exists():
+            driver.kill()
+        driver.delete()
+        try:
+            hooks = (self.directory.read_spec().hooks or Hooks()).poststop
+        except FileNotFoundError:
+            hooks = ()
+        self.directory.remove()
+        for hook in hooks:
+            try:
+                run_hooks("poststop", (hook,), hook_state(replace(state, status="stopped")))
+            except MinirunError:
+                continue  # runtime.md: a warning, and the remaining hooks still run
+
+
+def containers(root: str, host: Host) -> list[State]:
+    """Return the state of every container below a root, by id."""
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    found = []
+    for name in names:
+        try:
+            found.append(Container(root, name, host).state())
+        except StateError:
+            continue  # not one of ours, or deleted while we looked
+    return found
+
+
+def hook_state(state: State) -> dict[str, Any]:
+    """Return the state JSON of runtime.md, as hooks read it."""
+    return {
+        "ociVersion": state.oci_version,
+        "id": state.id,
+        "status": state.status,
+        "pid": state.pid,
+        "bundle": state.bundle,
+        "annotations": encode(state.annotations),
+    }
+
+
+def _undoable(
+    attach: Callable[[int], Callable[[], object]], context: Context
+) -> Callable[[int], None]:
+    """Return attach with its undo registered."""
+
+    def attach_network(pid: int) -> None:
+        context.undo.append(attach(pid))
+
+    return attach_network
+
+
+def _signal_pid(pid: int, signum: int) -> None:
+    try:
+        os.kill(pid, signum)
+    except ProcessLookupError:
+        return

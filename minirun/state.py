@@ -1,0 +1,241 @@
+"""What is remembered about a container between two commands.
+
+    <root>/<id>/state.json     this module: status, pid and its start time, cgroup, bundle
+    <root>/<id>/config.json    the spec as it was at create; the bundle may change
+    <root>/<id>/start          FIFO: one byte from ``start`` to init
+    <root>/<id>/result         FIFO: why there is no program, from init to ``start``
+    <root>/<id>/lock           held while an operation is under way
+
+The directory is below /run, so it is gone after a reboot, as the processes are. A pid is kept with
+its start time, because a number alone may meanwhile belong to somebody else.
+
+See: runtime.md, State; proc(5), /proc/pid/stat. Next: ``lifecycle.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+
+from .decode import decode, encode
+from .errors import NotFoundError, StateError
+from .record import EMPTY, Record
+from .spec import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+DEFAULT_ROOT = "/run/minirun"
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+def default_root() -> str:
+    """Return the state root: MINIRUN_ROOT, else below /run, or below XDG_RUNTIME_DIR for a user."""
+    if root := os.environ.get("MINIRUN_ROOT"):
+        return root
+    runtime_dir = os.environ.get("XDG_RUNTIME_DIR")
+    if os.geteuid() != 0 and runtime_dir:
+        return f"{runtime_dir}/minirun"
+    return DEFAULT_ROOT
+
+
+class State(Record):
+    """The file state.json.
+
+    ``creating`` with a dead ``runtime_pid`` is a create that was killed: it counts as stopped.
+    """
+
+    id: str
+    bundle: str
+    status: str = "creating"
+    pid: int = 0
+    start_time: int = 0
+    runtime_pid: int = 0
+    runtime_start_time: int = 0
+    created: str = ""
+    rootfs: str = ""
+    owner: str = ""
+    oci_version: str = "1.3.0"
+    annotations: Mapping[str, str] = EMPTY
+    cgroup: str = ""
+    cgroup_manager: str = "cgroupfs"
+    cgroup_directories: Mapping[str, str] = EMPTY
+    intel_rdt: str = ""
+
+
+class Directory:
+    """One container's directory below the state root."""
+
+    def __init__(self, root: str, container_id: str) -> None:
+        check_id(container_id)
+        self.id = container_id
+        self.path = f"{root}/{container_id}"
+
+    def file(self, name: str) -> str:
+        """Return the path of one of our files."""
+        return f"{self.path}/{name}"
+
+    def exists(self) -> bool:
+        """Whether a state.json is there."""
+        return os.path.exists(self.file("state.json"))
+
+    def read(self) -> State:
+        """Return the state.
+
+        Raises:
+            NotFoundError: no such container.
+        """
+        try:
+            with open(self.file("state.json"), encoding="utf-8") as file:
+                return decode_state(file.read())
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(
+                f"container {self.id}: container does not exist", hint="minirun ps --all lists them"
+            ) from error
+
+    def write(self, state: State) -> None:
+        """Replace state.json: written aside, synced, renamed."""
+        replace_file(self.file("state.json"), json.dumps(encode_state(state)))
+
+    def read_spec(self) -> Spec:
+        """Return the spec as it was at create."""
+        with open(self.file("config.json"), encoding="utf-8") as file:
+            return decode(Spec, json.load(file))
+
+    def write_spec(self, spec: Spec) -> None:
+        """Freeze the spec."""
+        replace_file(self.file("config.json"), json.dumps(encode(spec)))
+
+    def lock(self) -> Lock:
+        """Return a context manager that keeps other operations on this container out."""
+        return Lock(self.file("lock"))
+
+    def remove(self) -> None:
+        """Remove the directory; state.json goes last, so a killed removal can be repeated."""
+        try:
+            names = os.listdir(self.path)
+        except FileNotFoundError:
+            return
+        for name in sorted(names, key=lambda n: n == "state.json"):
+            _remove(self.file(name))
+        os.rmdir(self.path)
+
+
+class Lock:
+    """An advisory lock on a file, released even by kill -9. See: flock(2)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> Lock:
+        """Wait for the lock.
+
+        Raises:
+            NotFoundError: the container's directory is gone.
+        """
+        try:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            name = self._path.rsplit("/", 2)[-2]
+            raise NotFoundError(f"container {name}: container does not exist") from error
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Let the next one in."""
+        os.close(self._fd)
+
+
+def check_id(container_id: str) -> None:
+    """Refuse an id that could be anything but one plain path component.
+
+    Raises:
+        StateError: with runc's words, which callers search for.
+    """
+    if (
+        not container_id
+        or len(container_id) > 1024
+        or container_id in (".", "..")
+        or container_id[0] in ".-"
+        or not _ID_CHARACTERS.issuperset(container_id)
+    ):
+        shown = container_id if len(container_id) <= 80 else container_id[:80] + "…"
+        raise StateError(
+            f"invalid container ID format: {shown!r}",
+            hint="an id has letters, digits, _ + - and dots, and starts with none of - and .",
+        )
+
+
+def replace_file(path: str, text: str, mode: int = 0o600) -> None:
+    """Write a file so that a reader sees the old text or the new, never a part.
+
+    Raises:
+        OSError: ENOSPC, EROFS …; the old file is still there.
+    """
+    fresh = f"{path}.{os.getpid()}"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    try:
+        data = text.encode()
+        while data:
+            data = data[os.write(fd, data) :]
+        os.close(fd)
+        os.rename(fresh, path)
+    except OSError:
+        os.unlink(fresh)
+        raise
+
+
+def encode_state(state: State) -> dict[str, Any]:
+    """Return the JSON of a state."""
+    held: dict[str, Any] = encode(state)
+    return held
+
+
+def decode_state(text: str) -> State:
+    """Return the state that a JSON text describes."""
+    return decode(State, json.loads(text))
+
+
+def process_start_time(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot; 0 when there is none or a zombie.
+
+    See: proc(5), /proc/pid/stat, field 22. The name in field 2 may hold spaces and parentheses.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(pid: int, start_time: int) -> bool:
+    """Whether the process that was started then is still there."""
+    return pid > 0 and start_time > 0 and process_start_time(pid) == start_time
+
+
+def timestamp() -> str:
+    """Return now as RFC 3339 with nanoseconds, in UTC."""
+    now = time.time_ns()
+    seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
+    return f"{seconds}.{now % 10**9:09d}Z"
+
+
+def _remove(path: str) -> None:
+    """Remove one file, or a directory of empty directories.
+
+    Never more than that: should a mount of somebody be left below, its files must not be touched.
+    """
+    try:
+        os.unlink(path)
+    except IsADirectoryError:
+        for name in os.listdir(path):
+            os.rmdir(f"{path}/{name}")
+        os.rmdir(path)
+    except FileNotFoundError:
+        return

@@ -1,0 +1,6 @@
+"""Every act of a container start, one class each, in the order of the kernel's demands.
+
+Read ``base.py`` first, then ``namespaces``, ``rootfs``, ``mounts``, ``devices``, ``limits``,
+``identity``, ``filters`` and ``handoff``. A step imports ``kernel`` and facts; it may not import
+the plan, the runner or anything that knows about containers as a whole.
+"""
