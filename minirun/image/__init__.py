@@ -1,0 +1,17 @@
+"""Images: names, blobs, layers, and the store that keeps them.
+
+    reference   what a person types: ``ubuntu``, ``host:5000/a/b:tag@sha256:…``              pure
+    model       manifest, index and image config as Records; hostile JSON stops here         pure
+    streams     hash, inflate and guard bytes while they flow
+    tarstream   tar in, one entry at a time          tarwriter   tar out, reproducibly
+    tree        directories inside a root, by file descriptor
+    unpack      tar entries become an overlay lower directory
+    pack        an overlay upper directory becomes tar entries
+    changes     what a container added, changed and deleted
+    layers      the four above joined: compressed blob in, directory out, and back
+    store       the images of this host; writer adds to it, leases protect it from its own gc
+    layout      OCI image layouts, as directory and tar          archive   ``docker save`` tars
+    sniff       which of all these a path is
+
+Importing this package imports none of them. Nothing here starts a process or enters a rootfs.
+"""

@@ -1,0 +1,306 @@
+"""The images of this host: names, configs, and layers ready to be mounted.
+
+    <root>/                     /var/lib/minirun, or MINIRUN_DATA
+      index.json  oci-layout    names → manifests; with blobs/, an OCI image layout
+      blobs/sha256/<hex>        manifests, configs, layers as they came
+      layers/<hex>/diff/        a layer unpacked, by diff_id: shared by all images that have it
+      layers/<hex>/layer.json   its size
+      l/<26 characters>         symbolic link to a diff: mount(2) takes one page of options
+      leases/  tmp/  locks/     what is being worked on, see lease.py
+      lock                      held alone to change the index or to collect garbage
+
+A thing is visible once a rename has put it in its place, complete; kill -9 at any point leaves only
+files in ``tmp`` that the next ``gc`` takes away. Reading needs no lock.
+
+Next: ``writer.py``, the only way to add something.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from ..errors import ImageError
+from ..record import Record
+from . import blobs, names, reference
+from .blobs import read_document, read_index, write_index
+from .locks import locked, store_errors
+from .model import Descriptor, History, ImageConfig, Manifest, hex_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from .gc import Freed, Usage
+    from .names import Named
+    from .unpack import Limits
+    from .writer import Writer
+
+DEFAULT_ROOT = "/var/lib/minirun"
+_FOLDERS = ("blobs/sha256", "layers", "l/empty", "leases", "tmp", "locks")
+_HEX = frozenset("0123456789abcdef")
+
+
+class Layer(Record):
+    """A layer of an image: its content (diff_id) and the blob it came in."""
+
+    diff_id: str
+    descriptor: Descriptor
+
+
+class Image(Record):
+    """An image of the store.
+
+    Args:
+        id: digest of the config, as Docker's.
+        names: full names with a tag; empty for one that lost its name.
+        digests: full names with a digest, as in ``docker.io/library/app@sha256:…``.
+        descriptor: of the manifest.
+        root: of the store.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    digests: tuple[str, ...]
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+    root: str
+
+    @property
+    def familiar_names(self) -> tuple[str, ...]:
+        """The names as a person would type them."""
+        return tuple(reference.parse(name, "").familiar for name in self.names)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, lowest first."""
+        pairs = zip(self.config.rootfs.diff_ids, self.manifest.layers, strict=True)
+        return tuple(Layer(diff_id, descriptor) for diff_id, descriptor in pairs)
+
+    def lower_dirs(self, *, relative: bool = False) -> tuple[str, ...]:
+        """Return the directories for overlayfs' ``lowerdir``, newest first.
+
+        A layer that occurs twice is given once: the kernel refuses it (ELOOP), and its newest
+        occurrence hides all of the older one. An image without layers has one empty directory.
+
+        Args:
+            relative: to the store's root, for a caller that mounts from there: 29 characters each.
+        """
+        base = "" if relative else f"{self.root}/"
+        newest_first = dict.fromkeys(reversed(self.config.rootfs.diff_ids))
+        return tuple(base + link_of(diff_id) for diff_id in newest_first) or (f"{base}l/empty",)
+
+
+class HistoryRow(Record):
+    """One line of ``minirun history``, newest first."""
+
+    entry: History
+    layer: Layer | None
+
+
+class Removal(Record):
+    """What ``remove`` did: ``Untagged`` a name, or ``Deleted`` an image id."""
+
+    kind: str
+    what: str
+
+
+class Store:
+    """The image store below one directory.
+
+    Args:
+        root: "" takes MINIRUN_DATA, else /var/lib/minirun. Made when something is written first.
+        default_registry: for names without one; "" leaves them without.
+    """
+
+    def __init__(self, root: str = "", default_registry: str = reference.DEFAULT_REGISTRY) -> None:
+        self.root = os.path.abspath(root or os.environ.get("MINIRUN_DATA") or DEFAULT_ROOT)
+        self._registry = default_registry
+
+    # ── reading ───────────────────────────────────────────────────────────────────────────────
+
+    def images(self) -> list[Image]:
+        """Return all images, the youngest first."""
+        groups = names.group(read_index(self.root).manifests)
+        found = [self._image(image_id, named) for image_id, named in groups.items()]
+        return sorted(found, key=lambda image: image.config.created, reverse=True)
+
+    def resolve(self, text: str) -> Image:
+        """Return the image that a name, a digest, an id or the beginning of an id stands for.
+
+        Raises:
+            ImageError: there is none, or several; the hint names what comes close.
+        """
+        groups = names.group(read_index(self.root).manifests)
+        image_id = self._find(text, groups)
+        return self._image(image_id, groups[image_id])
+
+    def name(self, text: str) -> str:
+        """Return the full name for what a person typed."""
+        return str(reference.parse(text, self._registry))
+
+    def history(self, image: Image) -> list[HistoryRow]:
+        """Return how the image came to be, newest first; steps without a layer have None."""
+        layers = iter(image.layers)
+        entries = image.config.history or tuple(History() for _ in image.layers)
+        rows = [HistoryRow(e, None if e.empty_layer else next(layers, None)) for e in entries]
+        return rows[::-1]
+
+    def df(self) -> Usage:
+        """Return what the store takes on the disk."""
+        from .gc import usage
+
+        return usage(self.root)
+
+    # ── names ─────────────────────────────────────────────────────────────────────────────────
+
+    def tag(self, image: Image, name: str) -> str:
+        """Give an image one more name, taking it away from the one that had it."""
+        full = self.name(name)
+        self.publish(image.descriptor, (full,), image.id)
+        return full
+
+    def remove(
+        self,
+        text: str,
+        *,
+        force: bool = False,
+        used_by: Callable[[Image], Sequence[str]] = lambda _: (),
+    ) -> list[Removal]:
+        """Take a name away, and with the last one the image. ``gc`` frees the space afterwards.
+
+        Args:
+            text: a name takes away that name; an id all names, of which there may be one.
+            force: also several names by id, and also an image that containers use. What they use
+                of it stays on the disk as long as ``gc`` is told.
+            used_by: returns the containers of an image.
+        """
+        with self._changing():
+            groups = names.group(read_index(self.root).manifests)
+            image = self._image(image_id := self._find(text, groups), groups[image_id])
+            gone = self._names_to_take(text, image, force=force)
+            left = names.take(groups, image_id, gone)
+            if image_id not in left and not force and (users := used_by(image)):
+                raise ImageError(
+                    f"image {text} is used by {', '.join(users)}",
+                    hint="remove the container first, or force",
+                )
+            write_index(self.root, names.ungroup(left))
+        untagged = [Removal("Untagged", name) for name in gone]
+        return untagged if image_id in left else [*untagged, Removal("Deleted", image_id)]
+
+    def _names_to_take(self, text: str, image: Image, *, force: bool) -> tuple[str, ...]:
+        everything = (*image.names, *image.digests)
+        full = "" if _is_id(text, image) else self.name(text)
+        if full:
+            only_digests_left = not set(image.names) - {full}
+            return everything if only_digests_left and full in image.names else (full,)
+        if len(image.names) > 1 and not force:
+            raise ImageError(
+                f"image {text} has several names: {', '.join(image.familiar_names)}",
+                hint="remove them by name, or force",
+            )
+        return everything
+
+    # ── writing ───────────────────────────────────────────────────────────────────────────────
+
+    def write(self, limits: Limits | None = None) -> Writer:
+        """Return a writer for one operation; use it in a ``with`` block.
+
+        Args:
+            limits: what a layer may hold; None takes the defaults.
+        """
+        from .unpack import DEFAULT_LIMITS
+        from .writer import Writer
+
+        self.prepare()
+        return Writer(self, limits or DEFAULT_LIMITS)
+
+    def publish(self, descriptor: Descriptor, new_names: Iterable[str], image_id: str) -> Image:
+        """Make a complete image visible. For ``writer.py``: all its parts must be in place."""
+        with self._changing():
+            groups = names.group(read_index(self.root).manifests)
+            groups = names.put(groups, image_id, descriptor, new_names)
+            write_index(self.root, names.ungroup(groups))
+        return self._image(image_id, groups[image_id])
+
+    def gc(self, in_use: Iterable[str] = ()) -> Freed:
+        """Remove what no image, no running operation and no container needs.
+
+        Args:
+            in_use: digests that containers need: their images' ids and diff_ids.
+        """
+        from .gc import collect
+
+        self.prepare()
+        with store_errors(self.root):
+            return collect(self.root, in_use)
+
+    def prepare(self) -> None:
+        """Make the store's folders, if need be."""
+        if os.path.exists(os.path.join(self.root, "oci-layout")):
+            return
+        with store_errors(self.root):
+            for folder in _FOLDERS:
+                os.makedirs(os.path.join(self.root, folder), 0o711, exist_ok=True)
+            with locked(os.path.join(self.root, "lock")):
+                part = os.path.join(self.root, "oci-layout.part")
+                with open(part, "wb") as file:
+                    file.write(blobs.LAYOUT)
+                os.rename(part, os.path.join(self.root, "oci-layout"))
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold the store's lock alone."""
+        self.prepare()
+        with store_errors(self.root), locked(os.path.join(self.root, "lock")):
+            yield
+
+    def _image(self, image_id: str, named: Named) -> Image:
+        return Image(
+            image_id,
+            tuple(sorted(name for name in named.names if "@" not in name)),
+            tuple(sorted(name for name in named.names if "@" in name)),
+            named.descriptor,
+            read_document(self.root, Manifest, named.descriptor.digest),
+            read_document(self.root, ImageConfig, image_id),
+            self.root,
+        )
+
+    def _find(self, text: str, groups: dict[str, Named]) -> str:
+        """Return the id for a name or an id: a name wins, as with Docker."""
+        prefix = text.removeprefix("sha256:")
+        is_name = prefix == text and len(text) != 64
+        if is_name and (image_id := names.find(groups, self.name(text))):
+            return image_id
+        if prefix and _HEX.issuperset(prefix):
+            ids = [i for i in groups if i.startswith(f"sha256:{prefix}")]
+            if len(ids) > 1:
+                raise ImageError(f"{text} is the beginning of {len(ids)} image ids")
+            if ids:
+                return ids[0]
+        raise _not_found(text, groups)
+
+
+def link_of(diff_id: str) -> str:
+    """Return the short way to a layer's directory, relative to the root: 130 bits of its name."""
+    import base64
+
+    name = base64.b32encode(bytes.fromhex(hex_of(diff_id))).decode().lower()
+    return f"l/{name[:26]}"
+
+
+def _is_id(text: str, image: Image) -> bool:
+    """Return True where the image was found by its id."""
+    prefix = text.removeprefix("sha256:")
+    return image.id.startswith(f"sha256:{prefix}") and text not in image.familiar_names
+
+
+def _not_found(text: str, groups: dict[str, Named]) -> ImageError:
+    import difflib
+
+    known = [reference.parse(n, "").familiar for named in groups.values() for n in named.names]
+    close = difflib.get_close_matches(text, known, 3)
+    hint = f"did you mean {' or '.join(close)}" if close else "see: minirun images"
+    return ImageError(f"no such image: {text}", hint=hint)

@@ -1,0 +1,312 @@
+"""One operation that adds to the store: a load, a pull, a build, a commit.
+
+    with store.write() as writer:
+        layer = writer.add_layer_from_upper(upper)
+        image = writer.write_image(config, [layer], ["app:latest"])
+
+Nothing is visible before ``write_image``, ``write_config`` or ``adopt`` returns. Leaving the block
+removes what was not finished; being killed leaves it to the next ``gc`` (see lease.py).
+
+Next: ``gc.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from ..errors import ImageError
+from ..record import replace
+from . import blobs, model
+from .layers import pack_layer, unpack_layer
+from .lease import Lease, discard
+from .locks import locked, store_errors
+from .model import Descriptor, ImageConfig, Manifest, RootFs, hex_of
+from .source import Source
+from .store import Image, Layer, Store, link_of
+from .streams import CHUNK, Hashing, Readable
+from .unpack import Limits, write_all
+
+T = TypeVar("T")
+
+#: Layers that are fetched and unpacked at once: inflating and hashing run outside the GIL.
+PARALLEL_LAYERS = 3
+
+
+class Writer:
+    """Adds blobs, layers and images. Made by ``Store.write``."""
+
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self._store = store
+        self.root = store.root
+        self._limits = limits
+        with store_errors(store.root):
+            self._lease = Lease(store.root)
+
+    def __enter__(self) -> Writer:
+        """Return the writer; its lease ends with the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up the lease, and remove what was not finished."""
+        self._lease.release()
+
+    @property
+    def scratch(self) -> str:
+        """A folder of this operation, on the store's file system; removed at its end."""
+        return self._lease.scratch
+
+    def claim(self, image: Image) -> None:
+        """Keep an image's parts from being collected while this operation lasts."""
+        parts = [image.descriptor.digest, image.id, *image.config.rootfs.diff_ids]
+        self._lease.claim([*parts, *(layer.digest for layer in image.manifest.layers)])
+
+    # ── blobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def add_blob(
+        self, stream: Readable, media_type: str, *, digest: str = "", size: int = -1
+    ) -> Descriptor:
+        """Store a stream.
+
+        Args:
+            stream: read to its end.
+            media_type: for the descriptor.
+            digest: what it must hash to; "" accepts any.
+            size: how long it must be, in bytes; -1 accepts any.
+
+        Raises:
+            ImageError: it is not what it should be, or the disk is full; nothing is stored then.
+        """
+        part = os.path.join(self.scratch, os.urandom(8).hex())
+        hashing = Hashing(stream)
+        with store_errors(self.root), _new_file(part) as fd:
+            while data := hashing.read(CHUNK):
+                if 0 <= size < hashing.size:
+                    break
+                write_all(fd, data)
+            if size not in (-1, hashing.size):
+                raise ImageError(f"blob {digest} is not the {size} bytes it should be")
+            if digest and hashing.digest != digest:
+                raise ImageError(f"blob {digest} is damaged: it hashes to {hashing.digest}")
+            self._lease.claim([hashing.digest])
+            os.rename(part, blobs.blob_path(self.root, hashing.digest))
+        return Descriptor(media_type, hashing.digest, hashing.size)
+
+    def add_bytes(self, data: bytes, media_type: str) -> Descriptor:
+        """Store a document."""
+        import io
+
+        return self.add_blob(io.BytesIO(data), media_type)
+
+    def has_blob(self, digest: str) -> bool:
+        """Return True where the blob is there, and stays as long as this operation lasts."""
+        self._lease.claim([digest])
+        return os.path.exists(blobs.blob_path(self.root, digest))
+
+    # ── layers ────────────────────────────────────────────────────────────────────────────────
+
+    def has_layer(self, diff_id: str) -> bool:
+        """Return True where the layer is unpacked, and stays as long as this operation lasts."""
+        self._lease.claim([diff_id])
+        return os.path.isdir(self._layer_path(diff_id))
+
+    def unpack(self, descriptor: Descriptor, diff_id: str) -> Layer:
+        """Unpack a blob of the store, unless some image has the same layer already.
+
+        Of several processes that want the same layer one does the work; the others wait for it.
+        """
+        with store_errors(self.root), self._layer_lock(diff_id):
+            if not self.has_layer(diff_id):
+                with blobs.open_blob(self.root, descriptor.digest) as blob:
+                    self._unpack(blob, diff_id)
+        return Layer(diff_id, descriptor)
+
+    def _unpack(self, blob: Readable, diff_id: str) -> None:
+        part, diff = self._new_layer()
+        fd = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _, found = unpack_layer(blob, fd, diff_id=diff_id, limits=self._limits)
+        finally:
+            os.close(fd)
+        self._finish_layer(part, diff_id, found.size_bytes)
+
+    def add_layer_from_upper(
+        self, upper: str, *, clamp_s: int | None = None, compress: bool = True
+    ) -> Layer:
+        """Make a layer of an overlay upper directory, and take the directory over.
+
+        With a clamp the blob is unpacked again instead: the next build step must see the times
+        that everybody else will see.
+
+        Args:
+            upper: below ``scratch``, or anywhere on the store's file system; not mounted any more.
+            clamp_s: no file is younger than this (SOURCE_DATE_EPOCH).
+            compress: see ``layers.pack_layer``.
+        """
+        layer, size_bytes = self._pack(upper, clamp_s, compress=compress)
+        with store_errors(self.root), self._layer_lock(layer.diff_id):
+            if clamp_s is None and not self.has_layer(layer.diff_id):
+                part, diff = self._new_layer()
+                os.rmdir(diff)
+                os.rename(upper, diff)
+                self._finish_layer(part, layer.diff_id, size_bytes)
+        with store_errors(self.root):
+            discard(os.path.dirname(upper), os.path.basename(upper))
+        return self.unpack(layer.descriptor, layer.diff_id)
+
+    def add_layer_from_dir(
+        self, path: str, *, clamp_s: int | None = None, compress: bool = True
+    ) -> Layer:
+        """Make a layer of a copy of a directory; the directory stays as it is."""
+        layer, _ = self._pack(path, clamp_s, compress=compress)
+        return self.unpack(layer.descriptor, layer.diff_id)
+
+    # ── images ────────────────────────────────────────────────────────────────────────────────
+
+    def write_image(
+        self, config: ImageConfig, layers: Sequence[Layer], names: Iterable[str] = ()
+    ) -> Image:
+        """Make an image of a config and layers of the store; ``rootfs`` is filled in here.
+
+        Args:
+            config: what its containers run; its history has one entry per step.
+            layers: lowest first.
+            names: as a person types them; none makes an image that only its id leads to.
+        """
+        diff_ids = tuple(layer.diff_id for layer in layers)
+        complete = replace(config, rootfs=RootFs("layers", diff_ids))
+        return self.write_config(model.dump(complete), layers, names)
+
+    def write_config(self, raw: bytes, layers: Sequence[Layer], names: Iterable[str] = ()) -> Image:
+        """Make an image of a config whose bytes, and so the image's id, must not change."""
+        config = model.parse(ImageConfig, raw, "image config", model.CONFIG_LIMIT_BYTES)
+        if config.rootfs.diff_ids != tuple(layer.diff_id for layer in layers):
+            raise ImageError("image config: $.rootfs.diff_ids does not name the layers given")
+        stored = self.add_bytes(raw, model.OCI_CONFIG)
+        descriptors = tuple(layer.descriptor for layer in layers)
+        manifest = Manifest(2, stored, descriptors, model.OCI_MANIFEST)
+        described = self.add_bytes(model.dump(manifest), model.OCI_MANIFEST)
+        return self._publish(described, names, stored.digest)
+
+    def adopt(self, source: Source, descriptor: Descriptor, names: Iterable[str] = ()) -> Image:
+        """Copy an image from elsewhere, byte for byte, and unpack it.
+
+        Args:
+            source: has the manifest and all it names.
+            descriptor: of a manifest; of an index, pick one first (``layout.pick``).
+            names: as a person types them.
+        """
+        manifest = model.parse(Manifest, self._fetch(source, descriptor), descriptor.digest)
+        raw = self._fetch(source, manifest.config)
+        config = model.parse(ImageConfig, raw, manifest.config.digest, model.CONFIG_LIMIT_BYTES)
+        diff_ids = config.rootfs.diff_ids
+        if len(diff_ids) != len(manifest.layers):
+            raise ImageError(
+                f"image {descriptor.digest} has {len(manifest.layers)} layers, its config"
+                f" {len(diff_ids)}"
+            )
+        # The same layer may occur twice, also in two compressions.
+        jobs = {
+            (layer.digest, i): (layer, i)
+            for layer, i in zip(manifest.layers, diff_ids, strict=True)
+        }
+        self._in_parallel(lambda job: self._take_layer(source, *job), jobs.values())
+        return self._publish(descriptor, names, manifest.config.digest)
+
+    def _publish(self, descriptor: Descriptor, names: Iterable[str], image_id: str) -> Image:
+        full = [self._store.name(name) for name in names]
+        return self._store.publish(descriptor, full, image_id)
+
+    def _fetch(self, source: Source, descriptor: Descriptor) -> bytes:
+        """Copy a document into the store and return it."""
+        if descriptor.size > model.CONFIG_LIMIT_BYTES:
+            raise ImageError(f"document {descriptor.digest} of {descriptor.size} bytes is too long")
+        self._take_blob(source, descriptor)
+        return blobs.read_blob(self.root, descriptor.digest)
+
+    def _take_blob(self, source: Source, descriptor: Descriptor) -> None:
+        if self.has_blob(descriptor.digest):
+            return
+        with source.open(descriptor.digest) as stream:
+            media_type, digest, size = descriptor.media_type, descriptor.digest, descriptor.size
+            self.add_blob(stream, media_type, digest=digest, size=size)
+
+    def _take_layer(self, source: Source, descriptor: Descriptor, diff_id: str) -> None:
+        self._take_blob(source, descriptor)
+        self.unpack(descriptor, diff_id)
+
+    @staticmethod
+    def _in_parallel(work: Callable[[T], object], jobs: Iterable[T]) -> None:
+        """Run the jobs in threads, which all have ended when this returns or raises."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(PARALLEL_LAYERS, "minirun-layer") as pool:
+            futures = [pool.submit(work, job) for job in jobs]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    # ── pieces of a layer ─────────────────────────────────────────────────────────────────────
+
+    def _pack(self, path: str, clamp_s: int | None, *, compress: bool) -> tuple[Layer, int]:
+        """Return the layer whose blob is stored now, and the bytes of its files."""
+        part = os.path.join(self.scratch, os.urandom(8).hex())
+        with store_errors(self.root), _new_file(part) as out:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                packed = pack_layer(fd, out, clamp_s=clamp_s, compress=compress)
+            finally:
+                os.close(fd)
+            self._lease.claim([packed.digest])
+            os.rename(part, blobs.blob_path(self.root, packed.digest))
+        descriptor = Descriptor(packed.media_type, packed.digest, packed.size)
+        return Layer(packed.diff_id, descriptor), packed.content_size
+
+    def _layer_path(self, diff_id: str) -> str:
+        return os.path.join(self.root, "layers", hex_of(diff_id))
+
+    @contextlib.contextmanager
+    def _layer_lock(self, diff_id: str) -> Iterator[None]:
+        """Hold the right to make one layer: of several processes one works, the others wait."""
+        path = os.path.join(self.root, "locks", hex_of(diff_id))
+        with locked(path):
+            yield
+            os.unlink(path)  # after an error or kill -9 the next collection does it
+
+    def _new_layer(self) -> tuple[str, str]:
+        """Make an unfinished layer; returns its folder, and in it the overlay directory."""
+        part = os.path.join(self.scratch, os.urandom(8).hex())
+        diff = os.path.join(part, "diff")
+        os.mkdir(part, 0o711)
+        os.mkdir(diff, 0o755)
+        os.chmod(diff, 0o755)  # it becomes the container's "/": whatever the umask
+        return part, diff
+
+    def _finish_layer(self, part: str, diff_id: str, size_bytes: int) -> None:
+        """Put a complete layer in its place: the last of these renames makes it visible."""
+        with open(os.path.join(part, "layer.json"), "w", encoding="ascii") as file:
+            json.dump({"diff_id": diff_id, "size": size_bytes}, file)
+        link = os.path.join(self.root, link_of(diff_id))
+        new = os.path.join(part, "link")
+        os.symlink(f"../layers/{hex_of(diff_id)}/diff", new)
+        os.rename(new, link)
+        os.rename(part, self._layer_path(diff_id))
+
+
+@contextlib.contextmanager
+def _new_file(path: str) -> Iterator[int]:
+    """Open a file that does not exist yet, and remove it if the block fails."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        yield fd
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)
