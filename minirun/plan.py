@@ -121,7 +121,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     binds = _prepared_binds(spec)
     new = _new_namespaces(linux)
     nnp = process.no_new_privileges
-    return Plan(tuple(_flatten((
+    return Plan(tuple(flatten((
         setting.cgroup and limits.CreateCgroup(setting.cgroup, linux.resources, (), groups),
         Clone.CLONE_NEWUSER in new and _create_user_namespace(linux),
         handoff.ForkIntermediate(),  # a child enters, we stay outside
@@ -163,14 +163,14 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         linux.sysctl and rootfs.SetSysctls(tuple(linux.sysctl.items())),
         linux.readonly_paths and rootfs.ReadonlyPaths(linux.readonly_paths),
         linux.masked_paths and rootfs.MaskPaths(linux.masked_paths),
-        _priorities(process, linux),  # scheduler, io, memory, personality, rlimits
+        priorities(process, linux),  # scheduler, io, memory, personality, rlimits
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
-        "HOME" not in _names(process.env) and identity.FindHome(process.user.uid),
+        "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),
         setting.seccomp and not nnp and filters.LoadSeccomp(*_filter(setting)),
-        _identity(process, host),  # groups, gid, uid, capabilities
+        set_identity(process, host),  # groups, gid, uid, capabilities
         identity.ChangeDirectory(process.cwd),  # and prove that it is inside
-        handoff.FindExecutable(process.args[0], _path(process.env)),  # as the user
+        handoff.FindExecutable(process.args[0], search_path(process.env)),  # as the user
         handoff.SaveState(setting.state_path),  # status: created
         handoff.WaitForStart(),  # until somebody says start
         hooks.start_container
@@ -190,11 +190,11 @@ _REST = (
 )
 
 
-def _flatten(parts: tuple[object, ...]) -> Iterator[Step]:
+def flatten(parts: tuple[object, ...]) -> Iterator[Step]:
     """Yield the steps; what a condition made false is left out."""
     for part in parts:
         if isinstance(part, (tuple, list)):
-            yield from _flatten(tuple(part))
+            yield from flatten(tuple(part))
         elif isinstance(part, Step):
             yield part
 
@@ -339,19 +339,19 @@ def _devices(spec: Spec) -> Step:
 # ── the process ───────────────────────────────────────────────────────────────────────────────
 
 
-def _priorities(process: Process, linux: Linux) -> list[Step | None]:
-    affinity = process.exec_cpu_affinity
+def priorities(process: Process, linux: Linux) -> list[Step | None]:
+    """Return what decides who waits; execCPUAffinity is for ``exec`` alone (config.md, Process)."""
     return [
         limits.SetScheduler(process.scheduler) if process.scheduler else None,
         limits.SetIoPriority(process.io_priority) if process.io_priority else None,
         limits.SetMemoryPolicy(linux.memory_policy) if linux.memory_policy else None,
         limits.SetPersonality(linux.personality) if linux.personality else None,
-        limits.SetCpuAffinity(affinity.final) if affinity and affinity.final else None,
         limits.SetRlimits(process.rlimits) if process.rlimits else None,
     ]
 
 
-def _identity(process: Process, host: Host) -> Step:
+def set_identity(process: Process, host: Host) -> Step:
+    """Return the step that makes us the process's user, with its capabilities."""
     held = process.capabilities
     masks = None
     if held is not None:
@@ -365,11 +365,12 @@ def _filter(setting: Setting) -> tuple[bytes, SeccompFlag]:
     return setting.seccomp.program, setting.seccomp.flags
 
 
-def _names(env: tuple[str, ...]) -> set[str]:
+def variable_names(env: tuple[str, ...]) -> set[str]:
+    """Return what is set."""
     return {word.partition("=")[0] for word in env}
 
 
-def _path(env: tuple[str, ...]) -> str:
+def search_path(env: tuple[str, ...]) -> str:
     """Return the container's own PATH: the last one given, as execve's caller would see it."""
     for word in reversed(env):
         if word.startswith("PATH="):

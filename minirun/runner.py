@@ -75,7 +75,7 @@ def _conduct(plan: Plan, context: Context, theirs: Channel, observe: Observer | 
             if observe:
                 observe(position, step, time.perf_counter() - started)
             position += 1
-        elif step.id == "wait-for-start":
+        elif step.hands_over:
             _hand_over(context, position)
             return
         else:
@@ -117,7 +117,7 @@ def _hand_over(context: Context, position: int) -> None:
     try:
         context.channel.send({"go": position, "facts": {"init_pid": context.init_pid}})
     except Gone as error:
-        raise StepError("wait-for-start", "I", "init ended before it could wait") from error
+        raise StepError("hand-over", "I", "init ended before it could wait") from error
 
 
 def _spawn(plan: Plan, context: Context, lane: str, channel: Channel, *, observe: bool) -> int:

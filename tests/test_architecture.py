@@ -25,9 +25,9 @@ LAYERS = (
     {"spec", "validate", "inroot", "procfs", "executable", "hooks"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps"},
-    {"plan", "explain"},
+    {"plan", "plan_exec", "explain"},
     {"runner"},
-    {"state", "lifecycle", "shim", "launcher"},
+    {"state", "lifecycle", "execute", "shim", "launcher"},
     {"cli", "oci_cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -52,6 +52,7 @@ PURE = (
     "minirun.spec",
     "minirun.validate",
     "minirun.plan",
+    "minirun.plan_exec",
     "minirun.explain",
     "minirun.cgroups.devices",
     "minirun.cgroups.limits",

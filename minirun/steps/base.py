@@ -89,6 +89,8 @@ class Step(Record):
     """One act. Subclasses define the teaching fields, ``call`` and ``apply``."""
 
     lane: ClassVar[str] = "I"
+    #: Whether the runtime process stops listening here: what comes after is init's own.
+    hands_over: ClassVar[bool] = False
     id: ClassVar[str]
     why: ClassVar[str]
     man: ClassVar[str]

@@ -150,6 +150,8 @@ class OpenConsole(Step):
     without: ClassVar = "shells have no prompt, and Ctrl-C kills the runtime instead"
 
     size: ConsoleSize | None = None
+    #: Whether it becomes /dev/console: init's terminal does, that of a process that joins does not.
+    show: bool = True
 
     @property
     def call(self) -> tuple[str, ...]:
@@ -172,7 +174,8 @@ class OpenConsole(Step):
         if self.size is not None:
             size = struct.pack("HHHH", self.size.height, self.size.width, 0, 0)
             fcntl.ioctl(slave, termios.TIOCSWINSZ, size)
-        _mount_console(context.rootfs_fd, slave)
+        if self.show:
+            _mount_console(context.rootfs_fd, slave)
         for fd in (0, 1, 2):
             os.dup2(slave, fd)
         os.close(slave)

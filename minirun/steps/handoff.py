@@ -189,6 +189,7 @@ class SaveState(Step):
 class WaitForStart(Step):
     """Create and start are two operations."""
 
+    hands_over: ClassVar = True
     id: ClassVar = "wait-for-start"
     why: ClassVar = "between create and start the engine attaches networks and terminals"
     man: ClassVar = "fifo(7), runtime.md Lifecycle"
