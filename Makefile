@@ -10,7 +10,7 @@ ARGS :=
 help:
 	@echo 'make demo    install minirun here and run a model in a container'
 	@echo 'make test    install the test tools too, run the whole test suite'
-	@echo 'make unit    only the tests that ask the host for nothing: fast'
+	@echo 'make unit    only the tests that ask the host for nothing and start no server'
 	@echo 'make lint    ruff check, ruff format --check, mypy'
 	@echo 'make format  let ruff put the source into shape'
 	@echo 'make bench   the benchmark table, side by side with other runtimes'
@@ -26,7 +26,7 @@ test:
 
 unit:
 	@sh scripts/setup lint
-	@$(PYTHON) -m pytest -m 'not requires' $(ARGS)
+	@$(PYTHON) -m pytest -m 'not requires' --ignore tests/images $(ARGS)
 
 lint:
 	@sh scripts/setup lint

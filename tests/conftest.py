@@ -60,10 +60,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn any other skip into a failure in CI: nothing is left out without a named feature."""
+    """Turn any other skip into a failure in CI: nothing is left out without a named feature.
+
+    A test that finds out on its way names the feature too: skip("missing feature: ...").
+    """
     report = yield
-    silent = report.skipped and not hasattr(report, "wasxfail")
-    if silent and _in_ci() and not item.stash.get(_EXPECTED_SKIP, False):
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    named = item.stash.get(_EXPECTED_SKIP, False) or "missing feature: " in str(report.longrepr)
+    if skipped and _in_ci() and not named:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI without a missing feature: {report.longrepr}"
     return report
