@@ -14,6 +14,7 @@ import signal
 import time
 
 from ..errors import StateError, SyscallError
+from .refusals import not_permitted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,15 +100,26 @@ def kill_all(processes: list[int]) -> bool:
 
 
 def make_directory(path: str) -> bool:
-    """Make a group and the groups above it; False where it existed."""
-    try:
-        os.mkdir(path, 0o755)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        make_directory(os.path.dirname(path))
-        os.mkdir(path, 0o755)
-    return True
+    """Make a group and the groups above it; False where it existed.
+
+    Raises:
+        HostError: this user may not, or the tree is mounted read-only, as inside a container.
+        SyscallError: anything else, such as a limit on the number of groups.
+    """
+    while True:
+        try:
+            os.mkdir(path, 0o755)
+        except FileExistsError:
+            return False
+        except FileNotFoundError:
+            # Once more if somebody removes the empty group above before ours is in it.
+            make_directory(os.path.dirname(path))
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise not_permitted(error) from error
+            raise SyscallError(f"mkdir({path!r})", error.errno or 0) from error
+        else:
+            return True
 
 
 def remove_directory(path: str, deadline: float | None = None) -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 
 from ..errors import HostError, StateError
-from . import files
 
 
-def refuse_used(directory: str) -> None:
+def refuse_used(directory: str, inside: list[int]) -> None:
     """Refuse a group that exists and has processes: two containers would share their limits.
 
     Raises:
         StateError: somebody is in it.
     """
-    if inside := files.pids(directory, recursive=True):
+    if inside:
         raise StateError(
             f"cgroup {directory} is in use by {len(inside)} processes, such as {inside[0]}",
             hint="choose another cgroupsPath, or delete the container that it belongs to",
@@ -34,11 +33,10 @@ def refuse_frozen(directory: str, frozen: bool) -> None:
         )
 
 
-def not_permitted(error: PermissionError) -> HostError:
+def not_permitted(error: OSError) -> HostError:
     """Return what to tell a user who may not make groups."""
-    name = errno.errorcode.get(error.errno or 0, "EPERM")
     return HostError(
-        f"mkdir({error.filename!r}): {name}",
+        f"mkdir({error.filename!r}): {errno.errorcode[error.errno or errno.EPERM]}",
         hint="run as root, delegate a v2 group to this user (systemd: Delegate=yes), "
         "or use --cgroup-manager disabled",
     )

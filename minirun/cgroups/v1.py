@@ -21,7 +21,7 @@ from ..errors import HostError, StateError
 from . import files
 from .devices import v1_lines
 from .driver import Driver
-from .refusals import not_permitted, refuse_frozen, refuse_used
+from .refusals import refuse_frozen, refuse_used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,15 +56,13 @@ class V1Driver(Driver):
                 if files.make_directory(directory):
                     made.append(directory)
                 else:
-                    refuse_used(directory)
+                    refuse_used(directory, files.pids(directory, recursive=True))
             refuse_frozen(self._main, self._state() not in ("THAWED", ""))
             for file in ("cpuset.cpus", "cpuset.mems") if "cpuset" in self.dirs else ():
                 _inherit(self.dirs["cpuset"], file)
-        except BaseException as error:
+        except BaseException:
             for directory in made:
                 files.remove_directory(directory)
-            if isinstance(error, PermissionError):
-                raise not_permitted(error) from error
             raise
 
     def delegate(self, uid: int, gid: int) -> None:

@@ -19,7 +19,7 @@ from ..record import replace
 from . import files
 from .devices import device_program
 from .driver import Driver
-from .refusals import not_permitted, refuse_frozen, refuse_used
+from .refusals import refuse_frozen, refuse_used
 from .tree import make_group
 
 TYPE_CHECKING = False
@@ -53,12 +53,8 @@ class V2Driver(Driver):
 
     def create(self) -> None:
         """Make the group, with every controller that can be handed down to it."""
-        try:
-            made = make_group(self._top, self.directory)
-        except PermissionError as error:
-            raise not_permitted(error) from error
-        if not made:
-            refuse_used(self.directory)
+        if not make_group(self._top, self.directory):
+            refuse_used(self.directory, self.pids())
             refuse_frozen(self.directory, files.read(self.directory + "/cgroup.freeze") != "0")
 
     def delegate(self, uid: int, gid: int) -> None:
