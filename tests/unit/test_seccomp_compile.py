@@ -90,6 +90,14 @@ def test_compile_counts_the_newest_call_on_each_architecture() -> None:
     assert run(program, 273, X86_64) == ENOSYS
 
 
+def test_compile_knows_the_late_numbers_of_i386_sockets() -> None:
+    """What if libseccomp says "through socketcall" for a call that also has a number?"""
+    rules = (SyscallRule(("getpid", "socket"), "SCMP_ACT_ALLOW"),)
+    program = compile_filter(Seccomp("SCMP_ACT_ERRNO", None, ("SCMP_ARCH_X86",), syscalls=rules))
+    assert run(program, 359, I386) == ALLOW
+    assert run(program, 360, I386) == ENOSYS
+
+
 def test_compile_counts_names_that_only_repeat_the_default() -> None:
     """As in runc: whoever denies openat2 by name knows it, so EPERM is the answer it wants."""
     allowed = SyscallRule(("getpid",), "SCMP_ACT_ALLOW")
