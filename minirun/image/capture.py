@@ -1,0 +1,124 @@
+"""The Python of this host becomes a base image: ``minirun image capture``.
+
+    interpreter ─▶ probe ─▶ stage the files ─▶ compile ─▶ one date ─▶ minirun/python:3.11
+
+No registry is asked. The environment that trained a model is the one that serves it, down to the
+C library, and the same host always gives the same digest. A virtual environment can be taken
+along as a layer of its own.
+
+Next: ``capture_tree.py``, which collects the files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import ImageError
+from . import capture_venv
+from .capture_bytecode import compile_modules
+from .capture_python import Python, probe
+from .capture_stage import STAMP, Stage
+from .capture_tree import module_folders, stage_base
+from .model import ContainerConfig, History, ImageConfig, RootFs
+from .store import Image, Layer, Store
+from .writer import Writer
+
+REPOSITORY = "minirun/python"
+_NAME = re.compile(r"(?:docker\.io/)?minirun/python(?::([^@]+))?")
+_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def capture(
+    store: Store, *, python: str = "", venv: str | Path | None = None, tag: str = ""
+) -> Image:
+    """Make the image of a Python installation.
+
+    Args:
+        store: receives the image.
+        python: its interpreter; "" is the one that runs this, or the virtual environment's.
+        venv: a virtual environment whose packages and programs go along.
+        tag: the image's name; "" is ``minirun/python:<major.minor>``, and with a virtual
+            environment ``minirun/python:<major.minor>-venv``.
+
+    Raises:
+        HostError: the host lacks something that the image needs.
+        ImageError: the virtual environment cannot be taken along.
+    """
+    environment = capture_venv.open_venv(Path(venv)) if venv is not None else None
+    found = probe(python or (environment.executable if environment else sys.executable))
+    name = tag or f"{REPOSITORY}:{found.short_version}{'-venv' if environment else ''}"
+    with store.write() as writer:
+        layers = [_layer(writer, found, None)]
+        notes = [f"minirun image capture: Python {found.version}"]
+        if environment is not None:
+            capture_venv.check(environment, found)
+            layers.append(_layer(writer, found, environment))
+            notes.append("minirun image capture --venv")
+        return writer.write_image(_config(found, layers, notes), layers, [name])
+
+
+def is_captured_name(name: str) -> bool:
+    """Return True for the name of an image that only a capture makes.
+
+    >>> is_captured_name("docker.io/minirun/python:3.11"), is_captured_name("python:3.11")
+    (True, False)
+    """
+    return _NAME.fullmatch(name) is not None
+
+
+def capture_named(store: Store, name: str) -> Image:
+    """Make the image that a FROM names, from the Python that runs this.
+
+    Raises:
+        ImageError: it names a version that this Python is not.
+    """
+    match = _NAME.fullmatch(name)
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    wanted = match.group(1) or "latest" if match else ""
+    full = ".".join(map(str, sys.version_info[:3]))
+    if wanted not in ("latest", str(sys.version_info.major), running, full):
+        hint = f"this host can give {REPOSITORY}:{running} (Python {full}); another Python is"
+        hint += " captured by name: minirun image capture --python PATH"
+        raise ImageError(f"no such image: {name}", hint=hint)
+    made = capture(store)
+    if wanted != running:
+        store.tag(made, name)
+    return made
+
+
+def _layer(writer: Writer, python: Python, environment: capture_venv.Environment | None) -> Layer:
+    """Return the layer of the base, or of a virtual environment on top of it."""
+    root = Path(tempfile.mkdtemp(dir=writer.scratch))
+    root.chmod(0o755)
+    stage = Stage(root)
+    if environment is None:
+        stage_base(stage, python)
+    else:
+        capture_venv.stage_venv(stage, environment, python)
+    stage.settle()
+    compile_modules(stage, python.executable, module_folders(python))
+    stage.settle()
+    return writer.add_layer_from_upper(str(root), compress=False)
+
+
+def _config(python: Python, layers: list[Layer], notes: list[str]) -> ImageConfig:
+    """Return the image's configuration; its only date is the one of the files."""
+    created = datetime.fromtimestamp(STAMP, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    machine = os.uname().machine
+    return ImageConfig(
+        architecture=_ARCHITECTURES.get(machine, machine),
+        os="linux",
+        rootfs=RootFs("layers", tuple(layer.diff_id for layer in layers)),
+        config=ContainerConfig(
+            env=(f"PATH={_PATH}", "LANG=C.UTF-8", f"PYTHON_VERSION={python.version}"),
+            cmd=("python3",),
+        ),
+        created=created,
+        history=tuple(History(created=created, created_by=note) for note in notes),
+    )
