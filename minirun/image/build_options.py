@@ -1,0 +1,39 @@
+"""What the command line can say about a build.
+
+Next: ``build.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .store import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one build; each has the meaning it has in Docker.
+
+    Args:
+        dockerfile: its path; None is ``Dockerfile`` in the context.
+        tags: names for the image.
+        build_args: values for ARG.
+        labels: added to the image's labels.
+        target: the stage to build; "" is the last.
+        platform: as in ``linux/amd64``; "" is this host's.
+        network: of RUN steps: ``host``, ``none`` or ``bridge``.
+        no_cache: carry out every step.
+        pull: returns an image that the store does not have; None says there is no way to.
+    """
+
+    dockerfile: Path | None = None
+    tags: Sequence[str] = ()
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: str = ""
+    network: str = "host"
+    no_cache: bool = False
+    pull: Callable[[str], Image] | None = None

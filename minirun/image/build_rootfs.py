@@ -1,0 +1,137 @@
+"""The file system of a stage, looked at or changed without mounting it anywhere.
+
+``fsmount`` returns an overlay as a file descriptor that is attached to no folder and no mount
+namespace. COPY writes through it, and the kernel does the copy-up and the whiteouts; nobody else
+sees it, and it is gone with the descriptor, even after kill -9.
+
+See: fsopen(2), fsmount(2), overlayfs.rst. Next: ``build_copy.py``. Needs CAP_SYS_ADMIN.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from .. import kernel
+from ..errors import HostError, ImageError, SyscallError
+from ..flags import FsConfig, MountAttr, Resolve
+
+IN_ROOT = Resolve.RESOLVE_IN_ROOT | Resolve.RESOLVE_NO_MAGICLINKS
+#: Features whose marks in the upper folder mean nothing outside of this mount.
+_OFF = {"redirect_dir": "off", "metacopy": "off", "index": "off"}
+
+
+@contextmanager
+def merged(
+    lowers: Sequence[Path], upper: Path | None = None, work: Path | None = None
+) -> Iterator[int]:
+    """Yield a descriptor of the merged root of some layers; read-only without ``upper``.
+
+    Args:
+        lowers: unpacked layers, topmost first; at least one.
+        upper: receives the changes.
+        work: overlayfs's own folder, required with ``upper``.
+    """
+    if upper is None and len(lowers) == 1:
+        root = os.open(lowers[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    else:
+        root = _overlay(lowers, upper, work)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _overlay(lowers: Sequence[Path], upper: Path | None, work: Path | None) -> int:
+    context = kernel.fsopen("overlay")
+    try:
+        _set_lowers(context, lowers)
+        options = dict(_OFF)
+        if upper is not None and work is not None:
+            options |= {"upperdir": str(upper), "workdir": str(work)}
+        for key, value in options.items():
+            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, key, value)
+        kernel.fsconfig(context, FsConfig.FSCONFIG_CMD_CREATE, None, None)
+        return kernel.fsmount(context, MountAttr(0))
+    except SyscallError as error:
+        hint = "building needs root, and a file system below the image store that is no overlay"
+        raise HostError(f"cannot put the layers together: {error}", hint=hint) from error
+    finally:
+        os.close(context)
+
+
+def _set_lowers(context: int, lowers: Sequence[Path]) -> None:
+    """Name the layers one by one (Linux 6.5), else in one string, which holds fewer."""
+    try:
+        for lower in lowers:
+            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, "lowerdir+", str(lower))
+    except SyscallError:
+        escaped = [str(lower).replace("\\", "\\\\").replace(":", "\\:") for lower in lowers]
+        joined = ":".join(escaped)
+        kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, "lowerdir", joined)
+
+
+def open_in(root: int, path: str, flags: int) -> int:
+    """Open a path with ``root`` as its "/": no link and no ``..`` leads out of it."""
+    try:
+        return kernel.openat2(root, path.lstrip("/") or ".", flags, 0, IN_ROOT)
+    except SyscallError as error:
+        number = error.errno or 0
+        raise OSError(number, os.strerror(number), path) from error
+
+
+def is_folder(root: int, path: str) -> bool:
+    """Return True when the path is a folder inside the root, or a link to one."""
+    with suppress(OSError):
+        os.close(open_in(root, path, os.O_PATH | os.O_DIRECTORY))
+        return True
+    return False
+
+
+def read_text(root: int, path: str) -> str:
+    """Return the text of a file inside the root, "" where there is none."""
+    try:
+        fd = open_in(root, path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    with os.fdopen(fd, "rb") as file:
+        return file.read(1 << 20).decode("utf-8", "surrogateescape")
+
+
+def owner_of(root: int, spec: str) -> tuple[int, int]:
+    """Return the (uid, gid) that ``user[:group]`` means to the image's own user database.
+
+    A number stands for itself; a user without a group brings the group of the same name, else its
+    own, as Docker has it.
+
+    Raises:
+        ImageError: the image has no such user or group.
+    """
+    user, colon, group = spec.partition(":")
+    users = _database(read_text(root, "etc/passwd"))
+    groups = _database(read_text(root, "etc/group"))
+    uid, primary = _user(user, users)
+    if not colon:
+        same = groups.get(user)
+        return uid, int(same[2]) if same else primary
+    if group.isdecimal():
+        return uid, int(group)
+    if group not in groups:
+        raise ImageError(f"the image has no group {group!r}", hint="use a number, or add the group")
+    return uid, int(groups[group][2])
+
+
+def _user(user: str, users: dict[str, list[str]]) -> tuple[int, int]:
+    if user.isdecimal():
+        return int(user), int(user)
+    if user not in users:
+        raise ImageError(f"the image has no user {user!r}", hint="use a number, or add the user")
+    return int(users[user][2]), int(users[user][3])
+
+
+def _database(text: str) -> dict[str, list[str]]:
+    """Return the lines of passwd or group by their first field; damaged ones are skipped."""
+    rows = [line.split(":") for line in text.splitlines()]
+    return {row[0]: row for row in rows if len(row) >= 4 and row[2].isdecimal()}
