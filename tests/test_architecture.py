@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "capabilities", "mount_options"},
     {"decode", "kernel", "sync"},
-    {"spec", "validate", "inroot", "procfs", "executable", "hooks"},
+    {"spec", "inroot", "procfs", "executable", "hooks"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps"},
     {"plan", "plan_exec", "explain"},
