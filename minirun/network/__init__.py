@@ -5,7 +5,7 @@ from __future__ import annotations
 from .config import NetworkConfig, parse_extra_host, parse_network
 from .connect import Attachment, attach, detach, ensure_bridge, reconcile, remove_bridge
 from .files import host_resolv_conf, hostname, hosts, resolv_conf
-from .narration import describe
+from .narration import describe, describe_bridge
 from .publish import PortMapping, hold, parse_publish
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "PortMapping",
     "attach",
     "describe",
+    "describe_bridge",
     "detach",
     "ensure_bridge",
     "hold",

@@ -164,12 +164,21 @@ def publish(netfilter: NetlinkSocket, table: str, lease: Lease) -> None:
 
 def unpublish(netfilter: NetlinkSocket, table: str, lease: Lease) -> None:
     """Stop translating; what is not there any more is no error."""
-    for request in _elements(_DELSETELEM, table, lease, per_message=1):
-        try:
-            netfilter.send_batch([request])
-        except SyscallError as error:
-            if error.errno != errno.ENOENT:
-                raise
+    together = list(_elements(_DELSETELEM, table, lease))
+    if together and not _is_deleted(netfilter, together):
+        # One that is missing makes a transaction fail as a whole: one transaction for each.
+        for request in _elements(_DELSETELEM, table, lease, per_message=1):
+            _is_deleted(netfilter, [request])
+
+
+def _is_deleted(netfilter: NetlinkSocket, requests: list[Request]) -> bool:
+    try:
+        netfilter.send_batch(requests)
+    except SyscallError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
 
 
 def rebuild(netfilter: NetlinkSocket, table: str, leases: Iterable[Lease]) -> None:
@@ -236,10 +245,22 @@ def _elements(
         for start in range(0, len(ports), per_message):
             chunk = ports[start : start + per_message]
             elements = [_element(port, lease, with_data=kind == _NEWSETELEM) for port in chunk]
+            texts = ", ".join(element_text(port, lease.ip) for port in chunk)
             verb = "NFT_MSG_NEWSETELEM" if kind == _NEWSETELEM else "NFT_MSG_DELSETELEM"
             body = _map(table, name) + nested(_NFTA_LIST_ELEMENTS, *elements)
             flags = NLM_F_CREATE if kind == _NEWSETELEM else 0
-            yield Request(kind, flags, body, f"{verb} {table} {name} {chunk[0]}")
+            yield Request(kind, flags, body, f"{verb} {name} {{ {texts} }}")
+
+
+def element_text(port: PortMapping, ip: str) -> str:
+    """Return an element as ``nft list`` prints it.
+
+    >>> from minirun.network.publish import PortMapping
+    >>> element_text(PortMapping(80, "tcp", "0.0.0.0", 8080), "10.213.0.2")
+    'tcp . 8080 : 10.213.0.2 . 80'
+    """
+    key = "" if port.host_ip == ANY else f"{port.host_ip} . "
+    return f"{key}{port.protocol} . {port.host_port or '<free>'} : {ip} . {port.container_port}"
 
 
 def _element(port: PortMapping, lease: Lease, *, with_data: bool) -> bytes:

@@ -134,12 +134,7 @@ class Ledger:
         os.close(self._lock)
 
     def _load(self) -> None:
-        found: dict[str, Any] = {}
-        try:
-            with open(f"{self._folder}/ledger.json", encoding="utf-8") as file:
-                found = json.loads(file.read() or "{}")
-        except FileNotFoundError:
-            pass
+        found = _read(self._folder)
         rows = (_lease(row) for row in found.get("leases", ()))
         self.leases = {lease.home: lease for lease in rows}
         self.last = found.get("last", "")
@@ -179,9 +174,17 @@ class Ledger:
         self.save()
 
     def published(self) -> Iterator[tuple[str, PortMapping]]:
-        """Yield (container, port) of everything that is published on this bridge."""
-        for lease in self.leases.values():
+        """Yield (container, port) of everything published on this host: its ports are one space."""
+        for lease in (*self.leases.values(), *self._leases_of_siblings()):
             yield from ((f"container {lease.container_id}", port) for port in lease.ports)
+
+    def _leases_of_siblings(self) -> Iterator[Lease]:
+        """Yield the living leases of other bridges, read without their locks."""
+        top, own = os.path.split(self._folder)
+        for sibling in os.listdir(top):
+            if sibling != own:
+                rows = _read(f"{top}/{sibling}").get("leases", ())
+                yield from (lease for lease in map(_lease, rows) if os.path.isdir(lease.home))
 
     def dead(self) -> list[Lease]:
         """Return the leases whose containers have no folder any more."""
@@ -193,6 +196,16 @@ class Ledger:
             if os.path.exists(f"{self._folder}/{name}"):
                 os.unlink(f"{self._folder}/{name}")
         os.rmdir(self._folder)
+
+
+def _read(folder: str) -> dict[str, Any]:
+    """Return the ledger in a folder; empty where there is none yet."""
+    try:
+        with open(f"{folder}/ledger.json", encoding="utf-8") as file:
+            found: dict[str, Any] = json.loads(file.read() or "{}")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return found
 
 
 def _row(lease: Lease) -> dict[str, Any]:

@@ -45,6 +45,8 @@ NLA_F_NESTED = 0x8000
 _SOL_NETLINK = 270
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_FIT_BY_DEFAULT = 64
 _NLM_F_CAPPED = 0x100
 _NLM_F_ACK_TLVS = 0x200
 _NLMSGERR_ATTR_MSG = 1
@@ -175,10 +177,19 @@ class NetlinkSocket:
         datagram = b"".join(
             _encode(request, sequence) for sequence, request in enumerate(requests, first)
         )
-        if len(datagram) > _BUFFER_BYTES // 8:  # the default send buffer is some 200 KiB
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * len(datagram))
+        if len(requests) > _FIT_BY_DEFAULT:
+            self._make_room(len(datagram), len(requests))
         self._socket.send(datagram)
         return list(range(first, self._sequence + 1))
+
+    def _make_room(self, datagram_bytes: int, acks: int) -> None:
+        """Enlarge the buffers beyond their default of some 200 KiB; needs CAP_NET_ADMIN.
+
+        The acks come faster than they can be read, and each takes up almost a kilobyte in the
+        kernel's accounting: too many of them are not delivered (ENOBUFS).
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * datagram_bytes)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1024 * acks)
 
 
 def _encode(request: Request, sequence: int) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,10 @@ import pytest
 from minirun import kernel, network
 from minirun.errors import NetworkError
 from minirun.flags import Clone
-from minirun.network import Attachment, NetworkConfig, parse_publish
+from minirun.network import Attachment, NetworkConfig, firewall, parse_publish
+from minirun.network.leases import Lease
+from minirun.network.netlink import NETLINK_NETFILTER, NetlinkSocket, Reply, Request
+from minirun.record import replace
 from tests.integration.network_lab import HOST, IMPATIENCE_S, LEFT, RIGHT, Lab, Namespace, ask, sh
 
 pytestmark = pytest.mark.requires("root", "net_admin", "nftables")
@@ -279,6 +284,30 @@ def test_udp_client_does_not_reach_the_next_owner_of_an_address(start: Starter) 
         assert found.ip not in flows.read_text()
 
 
+def test_publish_refuses_a_port_of_another_instance(
+    start: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start("web", "8080:80")
+    monkeypatch.setenv("MINIRUN_BRIDGE", "mrtest1")
+    with pytest.raises(NetworkError, match="port is already allocated") as error:
+        start("other", "8080:80")
+    assert "container web" in error.value.hint
+
+
+def test_rebuild_writes_more_than_fits_the_default_buffers(start: Starter) -> None:
+    start("web")
+    ports = parse_publish("20000:80/udp")
+    leases = [
+        Lease(f"/c{n}", f"10.213.9.{n % 250}", (replace(ports[0], host_port=20000 + n),))
+        for n in range(2000)
+    ]
+    with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
+        firewall.rebuild(netfilter, "minirun_mrtest0", leases)
+        assert sh("nft list map ip minirun_mrtest0 published").count("udp .") == 2000
+        firewall.rebuild(netfilter, "minirun_mrtest0", [])
+    assert sh("nft list map ip minirun_mrtest0 published").count("udp .") == 0
+
+
 # ── what is left ──────────────────────────────────────────────────────────────────────────────
 
 
@@ -329,6 +358,58 @@ def test_attach_twice_replaces_the_first(start: Starter) -> None:
     _, second = start("web", "8080:80")
     assert first.ip != second.ip
     assert sh("ip -o link").count("mr-") == 1
+
+
+def test_attach_does_what_describe_says(start: Starter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What if the narration told something else than what is done."""
+    start("first")
+    done: list[str] = []
+
+    def spy_request(self: NetlinkSocket, *requests: Request) -> list[Reply]:
+        done.extend(request.call for request in requests)
+        return request_(self, *requests)
+
+    def spy_sysctl(name: str, value: str) -> None:
+        done.append(f"{name} = {value}")
+
+    request_ = NetlinkSocket.request
+    monkeypatch.setattr(NetlinkSocket, "request", spy_request)
+    monkeypatch.setattr("minirun.network.bridge.write_sysctl", spy_sysctl)
+    _, found = start("web", "8080:80", "127.0.0.1:53:53/udp")
+    changes = re.compile(r"RTM_NEW|NFT_MSG_NEW|net/")
+    names = {
+        r"master \d+": "master <bridge>",
+        r"netns \d+": "netns <container>",
+        r"dev \d+": "dev eth0",
+        r"NEWLINK 2 up": "NEWLINK eth0 up",
+    }
+    text = "\n".join(call for call in done if changes.match(call))
+    for pattern, name in names.items():
+        text = re.sub(pattern, name, text)
+    told = network.describe(NetworkConfig(ports=found.ports), found.ip, found.gateway)
+    assert text.splitlines() == [call for call, _ in told]
+
+
+@pytest.mark.requires("userns")
+def test_attach_connects_a_container_with_its_own_users(lab: Lab, state: Path) -> None:
+    """What if the namespace belongs to a user namespace below ours."""
+    ready, done = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.closerange(3, done)
+        kernel.unshare(Clone.CLONE_NEWUSER | Clone.CLONE_NEWNET)
+        os.write(done, b"!")
+        os.closerange(3, 4096)
+        signal.pause()
+    os.read(ready, 1)
+    netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    (state / "web").mkdir()
+    found = network.attach(NetworkConfig(), "web", netns, str(state))
+    assert found.ip in sh(f"nsenter -t {pid} -n ip addr show eth0")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    for fd in (ready, done, netns):
+        os.close(fd)
 
 
 # ── modes and names ───────────────────────────────────────────────────────────────────────────

@@ -78,5 +78,7 @@ def test_describe_names_every_published_port() -> None:
     assert calls[0] == (
         "RTM_NEWLINK mr-0ad50002 type veth master <bridge> peer eth0 netns <container>"
     )
-    assert calls[-2].endswith("tcp . 8080 : 10.213.0.2 . 80")
-    assert calls[-1].endswith("udp . <free port> : 10.213.0.2 . 53")
+    assert calls[-1] == (
+        "NFT_MSG_NEWSETELEM published"
+        " { tcp . 8080 : 10.213.0.2 . 80, udp . <free> : 10.213.0.2 . 53 }"
+    )
