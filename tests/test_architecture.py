@@ -24,16 +24,16 @@ LAYERS = (
     {"decode", "kernel", "sync"},
     {"spec", "inroot", "procfs", "executable", "hooks"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
-    {"steps"},
+    {"steps", "validate"},
     {"plan", "plan_exec", "explain"},
     {"runner"},
-    {"state", "lifecycle", "execute", "shim", "launcher"},
+    {"state", "lifecycle", "execute", "shim", "launcher", "oci"},
     {"cli", "oci_cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 # The core reads to the floor: outside these rooms the standard library is all there is.
-EDGES = ("minirun.cli", "minirun.image", "minirun.network")
+EDGES = ("minirun.cli", "minirun.image")
 # Each exception is one module and one library, imported inside the function that needs it.
 EXCEPTIONS = {
     "minirun.seccomp.library": {"pyseccomp"},
