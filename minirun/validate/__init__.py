@@ -1,0 +1,124 @@
+"""Is this config.json one that can be run? Everything that inspection can tell, before any effect.
+
+    validate(spec, host) ─▶ None, or SpecError: config.json: $.process.cwd: … / hint: …
+
+Every property of the specification is either honoured by the plan or refused here by name: a limit
+that is silently dropped is a container that is less closed than it looks. What depends on the file
+system (whether a path exists, or is a link) is for the steps, which look when they act.
+
+    process.py      who runs, with which words, numbers and limits
+    isolation.py    namespaces, id mappings, sysctls, clocks
+    filesystem.py   root, mounts, devices, masked paths
+    rules.py        the handful of checks that they are made of
+
+Pure. Next: ``plan.py``, which may rely on all of it.
+"""
+
+from __future__ import annotations
+
+from ..cgroups.devices import policy
+from ..cgroups.resources import writes
+from ..errors import SpecError
+from ..seccomp import words as seccomp_words
+from . import filesystem, isolation, process
+from .rules import absolute, is_digits, items, one_of, refuse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..host import Host
+    from ..spec import Hooks, IntelRdt, Linux, Seccomp, Spec
+
+VERSIONS = "1.0.0 to 1.3.0"
+
+MEMORY_MODES = (
+    *("MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE"),
+    *("MPOL_PREFERRED", "MPOL_PREFERRED_MANY", "MPOL_LOCAL"),
+)
+MEMORY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
+
+
+def validate(spec: Spec, host: Host) -> None:
+    """Return when the spec can be planned on this host.
+
+    Raises:
+        SpecError: a property is malformed, contradicts another or is not supported.
+        HostError: this host lacks what the spec asks for.
+    """
+    check_version(spec.oci_version)
+    filesystem.check(spec)
+    if spec.process:
+        process.check(spec.process, host)
+    isolation.check(spec, host)
+    if spec.hooks:
+        check_hooks(spec.hooks)
+    _linux(spec.linux, host)
+
+
+def check_version(text: str) -> None:
+    """Check ``ociVersion``: any 1.x, because minor versions only add optional properties."""
+    numbers = text.partition("-")[0].partition("+")[0].split(".")
+    if len(numbers) != 3 or not all(is_digits(part) for part in numbers):
+        raise SpecError("$.ociVersion", f"{text!r} is not a version", hint=VERSIONS)
+    if numbers[0] != "1":
+        raise SpecError("$.ociVersion", f"{text} is not supported", hint=VERSIONS)
+
+
+def check_hooks(hooks: Hooks) -> None:
+    """Check that every hook names a program and a time limit that can be kept."""
+    names = ("prestart", "createRuntime", "createContainer", "startContainer")
+    for name in (*names, "poststart", "poststop"):
+        field = "".join("_" + c.lower() if c.isupper() else c for c in name)
+        for path, hook in items(f"$.hooks.{name}", getattr(hooks, field)):
+            absolute(f"{path}.path", hook.path)
+            if hook.timeout is not None and hook.timeout <= 0:
+                hint = "seconds, at least 1; leave it out for no limit"
+                refuse(f"{path}.timeout", f"{hook.timeout} is not positive", hint)
+            for where, entry in items(f"{path}.env", hook.env or ()):
+                process.check_variable(where, entry)
+
+
+def _linux(linux: Linux, host: Host) -> None:
+    if linux.seccomp:
+        check_seccomp(linux.seccomp)
+    if linux.resources:
+        policy(linux.resources.devices)
+        writes(linux.resources, host)
+    if ".." in linux.cgroups_path.split("/"):
+        refuse("$.linux.cgroupsPath", f"{linux.cgroups_path!r} leaves its parent", "without '..'")
+    if linux.mount_label:
+        hint = "leave it out: minirun sets no SELinux labels"
+        refuse("$.linux.mountLabel", "SELinux labels are not supported", hint)
+    if linux.personality:
+        path = "$.linux.personality"
+        one_of(f"{path}.domain", linux.personality.domain, ("LINUX", "LINUX32"))
+        if linux.personality.flags:
+            refuse(f"{path}.flags", "no flag is supported", "the specification defines none")
+    if linux.memory_policy:
+        one_of("$.linux.memoryPolicy.mode", linux.memory_policy.mode, MEMORY_MODES)
+        for path, flag in items("$.linux.memoryPolicy.flags", linux.memory_policy.flags):
+            one_of(path, flag, MEMORY_FLAGS)
+        process.check_list("$.linux.memoryPolicy.nodes", linux.memory_policy.nodes)
+    if linux.intel_rdt:
+        check_intel_rdt(linux.intel_rdt)
+
+
+def check_seccomp(seccomp: Seccomp) -> None:
+    """Check every word of the filter, and that somebody listens where somebody is notified."""
+    seccomp_words.load_flags(seccomp)
+    seccomp_words.architectures(seccomp)
+    seccomp_words.rules(seccomp)
+    path = "$.linux.seccomp.listenerPath"
+    if seccomp.listener_path:
+        absolute(path, seccomp.listener_path)
+    if seccomp.listener_metadata and not seccomp.listener_path:
+        refuse("$.linux.seccomp.listenerMetadata", "there is no listenerPath to send it to")
+
+
+def check_intel_rdt(rdt: IntelRdt) -> None:
+    """Check the name of a class of service: it becomes a directory of resctrl."""
+    path = "$.linux.intelRdt.closID"
+    if rdt.clos_id in (".", "..") or "/" in rdt.clos_id or "\n" in rdt.clos_id:
+        refuse(path, f"{rdt.clos_id!r} is no name of a directory", "without '/'")
+    for where, line in items("$.linux.intelRdt.schemata", rdt.schemata):
+        if "\n" in line or ":" not in line:
+            refuse(where, f"{line!r} is not one schema", "for example L3:0=f;1=f")
