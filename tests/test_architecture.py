@@ -25,7 +25,7 @@ LAYERS = (
     {"spec", "inroot", "procfs", "executable", "hooks"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
-    {"plan", "plan_exec", "explain"},
+    {"plan", "plan_exec", "explain", "features"},
     {"runner"},
     {"state", "lifecycle", "execute", "shim", "launcher", "oci"},
     {"cli", "oci_cli"},

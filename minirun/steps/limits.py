@@ -243,7 +243,7 @@ class SetPersonality(Step):
         kernel.personality(_DOMAINS[self.personality.domain])
 
 
-_MEMORY_MODES = {
+MEMORY_MODES = {
     "MPOL_DEFAULT": 0,
     "MPOL_PREFERRED": 1,
     "MPOL_BIND": 2,
@@ -252,7 +252,7 @@ _MEMORY_MODES = {
     "MPOL_PREFERRED_MANY": 5,
     "MPOL_WEIGHTED_INTERLEAVE": 6,
 }
-_MEMORY_FLAGS = {
+MEMORY_FLAGS = {
     "MPOL_F_NUMA_BALANCING": 1 << 13,
     "MPOL_F_RELATIVE_NODES": 1 << 14,
     "MPOL_F_STATIC_NODES": 1 << 15,
@@ -278,9 +278,9 @@ class SetMemoryPolicy(Step):
     def apply(self, context: Context) -> None:
         """Inherited across execve."""
         del context
-        flags = sum(_MEMORY_FLAGS[flag] for flag in self.policy.flags)
+        flags = sum(MEMORY_FLAGS[flag] for flag in self.policy.flags)
         nodes = parse_list(self.policy.nodes)
-        kernel.set_mempolicy(_MEMORY_MODES[self.policy.mode] | flags, nodes)
+        kernel.set_mempolicy(MEMORY_MODES[self.policy.mode] | flags, nodes)
 
 
 def parse_list(text: str) -> tuple[int, ...]:
