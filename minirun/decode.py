@@ -46,10 +46,15 @@ def camel_case(name: str) -> str:
     return head + "".join(word[:1].upper() + word[1:] for word in tail)
 
 
+_names: dict[type[Record], dict[str, str]] = {}
+
+
 def json_names(cls: type[Record]) -> dict[str, str]:
-    """Return {field: JSON name} of a class."""
-    special: Mapping[str, str] = getattr(cls, "__json__", EMPTY)
-    return {field: special.get(field) or camel_case(field) for field in cls.__fields__}
+    """Return {field: JSON name} of a class, made on first use."""
+    if cls not in _names:
+        special: Mapping[str, str] = getattr(cls, "__json__", EMPTY)
+        _names[cls] = {f: special.get(f) or camel_case(f) for f in cls.__fields__}
+    return _names[cls]
 
 
 def decode(cls: type[R], value: Any, path: str = "$") -> R:  # noqa: ANN401 - the JSON edge
