@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import time
 
 from ..errors import StateError, SyscallError
@@ -18,7 +17,11 @@ from .refusals import not_permitted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator
+else:
+    # The C half has all that is needed; the Python half builds enums for 3 ms.
+    import _signal as signal
 
 #: How long a directory may stay busy after its last process was killed: exit is not instant.
 REMOVAL_S = 5.0

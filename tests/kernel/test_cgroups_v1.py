@@ -389,10 +389,11 @@ def test_cpu_quota_throttles(driver: Driver, spawn: Callable[[Callable[[], objec
             pass
 
     spawn(spin)
-    while driver.stats().cpu.throttled_periods < 3:
+    # The time is added when a throttled group runs again, so it may lag behind the count.
+    while not driver.stats().cpu.throttled_ns:
         os.sched_yield()
     stats = driver.stats().cpu
-    assert stats.throttled_ns > 0
+    assert stats.throttled_periods > 0
     assert stats.total_ns > 0
     assert len(stats.percpu_ns) >= 1
 

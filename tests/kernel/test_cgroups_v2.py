@@ -287,6 +287,7 @@ def test_cpu_quota_throttles(driver: V2Driver, spawn: Spawn) -> None:
             pass
 
     spawn(spin)
-    while driver.stats().cpu.throttled_periods < 3:
+    # The time is added when a throttled group runs again, so it may lag behind the count.
+    while not driver.stats().cpu.throttled_ns:
         os.sched_yield()
-    assert driver.stats().cpu.throttled_ns > 0
+    assert driver.stats().cpu.throttled_periods > 0
