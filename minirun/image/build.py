@@ -37,6 +37,8 @@ from .layers import source_date_epoch
 from .model import History, ImageConfig, RootFs
 from .store import Image, Store
 
+__all__ = ["Options", "build", "host_architecture"]
+
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm"}
 
@@ -82,11 +84,16 @@ def build(
             global_args={**platform_args, **planned.global_args},
             now=_now(),
         )
-        target = planned.target(options.target)
-        for stage in planned.needed(target):
-            session.done[stage.index] = _build_stage(session, stage, architecture)
-        _warn_of_unused(session)
-        return _write(session, session.done[target.index], architecture)
+        return _build(session, architecture)
+
+
+def _build(session: Session, architecture: str) -> Image:
+    """Build the stages that the target needs, one after the other."""
+    target = session.plan.target(session.options.target)
+    for stage in session.plan.needed(target):
+        session.done[stage.index] = _build_stage(session, stage, architecture)
+    _warn_of_unused(session)
+    return _write(session, session.done[target.index], architecture)
 
 
 def host_architecture(platform: str = "") -> str:

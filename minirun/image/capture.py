@@ -86,10 +86,19 @@ def capture_named(store: Store, name: str) -> Image:
         hint = f"this host can give {REPOSITORY}:{running} (Python {full}); another Python is"
         hint += " captured by name: minirun image capture --python PATH"
         raise ImageError(f"no such image: {name}", hint=hint)
-    made = capture(store)
+    made = _kept(store, f"{REPOSITORY}:{running}", full) or capture(store)
     if wanted != running:
         store.tag(made, name)
     return made
+
+
+def _kept(store: Store, name: str, version: str) -> Image | None:
+    """Return the image of an earlier capture of this very version."""
+    try:
+        found = store.resolve(name)
+    except ImageError:
+        return None
+    return found if f"PYTHON_VERSION={version}" in found.config.config.env else None
 
 
 def _layer(writer: Writer, python: Python, environment: capture_venv.Environment | None) -> Layer:

@@ -69,7 +69,7 @@ def parse(data: bytes) -> Elf:
         raise ElfError("not an ELF file")
     try:
         return _Reader(data).read()
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         raise ElfError("damaged ELF file: a header points past its end") from error
 
 

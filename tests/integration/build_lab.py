@@ -1,6 +1,7 @@
-"""An executor for tests of the builder: unshare, overlay, chroot, and nothing else.
+"""A workshop for tests of the builder: a store, a small base image, and an executor.
 
-It isolates mounts and processes so that a test leaves nothing behind; it is no sandbox.
+The executor is unshare, overlay and chroot, and nothing else: it isolates mounts and processes so
+that a test leaves nothing behind; it is no sandbox.
 """
 
 from __future__ import annotations
@@ -8,12 +9,23 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from minirun import kernel
 from minirun.flags import Clone, Mount
+from minirun.image.build import Options, build, host_architecture
 from minirun.image.build_executor import Bind, RunStep
+from minirun.image.build_progress import Plain
 from minirun.image.build_rootfs import merged, open_in, owner_of
+from minirun.image.capture_stage import Stage
+from minirun.image.capture_system import add_busybox, add_skeleton
+from minirun.image.model import ImageConfig, RootFs
+from minirun.image.store import Image, Store
 
 
 class ChrootExecutor:
@@ -97,4 +109,79 @@ def _status(wait_status: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-__all__ = ["ChrootExecutor", "merged", "open_in"]
+class Workshop:
+    """Builds Dockerfiles in a store of its own, and looks into the images."""
+
+    def __init__(self, top: Path) -> None:
+        self.store = Store(str(top / "store"))
+        self.executor = ChrootExecutor()
+        self.context = top / "context"
+        self.context.mkdir()
+        self.lines: list[str] = []
+
+    def make_base(self, name: str = "base") -> Image:
+        """Store an image of busybox alone: small, and its commands are known."""
+        with self.store.write() as writer:
+            root = Path(tempfile.mkdtemp(dir=writer.scratch))
+            root.chmod(0o755)
+            stage = Stage(root)
+            add_skeleton(stage)
+            add_busybox(stage)
+            stage.settle()
+            layer = writer.add_layer_from_upper(str(root), compress=False)
+            config = ImageConfig(
+                architecture=host_architecture(), os="linux", rootfs=RootFs("layers")
+            )
+            return writer.write_image(config, [layer], [name])
+
+    def write(self, files: Mapping[str, str]) -> None:
+        """Put files into the context."""
+        for name, text in files.items():
+            path = self.context / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+
+    def build(self, text: str, **options: Any) -> Image:  # noqa: ANN401 # fields of Options
+        """Build a Dockerfile; lines that are indented alike lose their indentation."""
+        (self.context / "Dockerfile").write_text(textwrap.dedent(text))
+        self.lines.clear()
+        return build(
+            self.context,
+            store=self.store,
+            executor=self.executor,
+            options=Options(**options),
+            progress=Plain(self.lines.append),
+        )
+
+    @property
+    def cached(self) -> int:
+        """How many steps of the last build came from the cache."""
+        return sum(line.endswith("CACHED\n") for line in self.lines)
+
+    @contextmanager
+    def root(self, image: Image) -> Iterator[int]:
+        """Yield a descriptor of the image's merged root."""
+        with merged([Path(lower) for lower in image.lower_dirs()]) as root:
+            yield root
+
+    def read(self, image: Image, path: str) -> str:
+        """Return a file's text, followed inside the image."""
+        with self.root(image) as root:
+            fd = open_in(root, path, os.O_RDONLY)
+            with os.fdopen(fd) as file:
+                return file.read()
+
+    def stat(self, image: Image, path: str) -> os.stat_result:
+        """Return what a path is; a link is not followed."""
+        with self.root(image) as root:
+            above, _, name = path.rpartition("/")
+            parent = open_in(root, above, os.O_PATH)
+            try:
+                return os.stat(name, dir_fd=parent, follow_symlinks=False)
+            finally:
+                os.close(parent)
+
+    def top_layer(self, image: Image) -> list[str]:
+        """Return the paths in the newest layer."""
+        top = Path(image.lower_dirs()[0])
+        return sorted(str(path.relative_to(top)) for path in top.rglob("*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ import dockerfile
 for line in sys.stdin:
     try:
         found = dockerfile.parse_string(json.loads(line))
-        rows = [[c.cmd and c.cmd.upper(), c.json, c.start_line, c.end_line, list(c.flags), list(c.value),
+        rows = [[c.cmd and c.cmd.upper(), c.json,
+                 c.start_line, c.end_line, list(c.flags), list(c.value),
                  [[h.name, h.file_descriptor, h.content] for h in c.heredocs]] for c in found]
     except dockerfile.GoParseError:
         rows = None
@@ -92,7 +94,7 @@ class _Oracle:
             text=True,
         )
 
-    def parse(self, text: str) -> Any:
+    def parse(self, text: str) -> Any:  # noqa: ANN401 # JSON
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(json.dumps(text) + "\n")
@@ -111,7 +113,7 @@ def oracle() -> Iterator[_Oracle]:
     started.close()
 
 
-def _ours(text: str) -> Any:
+def _ours(text: str) -> Any:  # noqa: ANN401 # JSON
     try:
         found = parse(text)
     except DockerfileError as error:
@@ -145,7 +147,9 @@ def test_parse_agrees_with_buildkit_on_anything(rest: str, oracle: _Oracle) -> N
     text = f"FROM a\n{rest}"
     ours, theirs = _ours(text), oracle.parse(text)
     has_nothing = theirs is not None and any(row[0] is None for row in theirs)
-    if ours != "unknown" and not has_nothing:
+    # The oracle's version reads an array and ignores what follows it; later ones, and we, do not.
+    trails = re.search(r"\][^\n]*\S", text)
+    if ours != "unknown" and not has_nothing and not trails:
         assert ours == theirs, text
 
 
