@@ -9,7 +9,7 @@ Only ``creating`` and ``created`` are ever written down. Whether a container run
 stopped is asked of the kernel each time, so no command that was killed half way can leave a status
 behind that is not true: init holds the start FIFO open exactly as long as it waits.
 
-See: runtime.md, Lifecycle. Next: ``runner.py`` and, for ``exec``, ``execute.py``.
+See: runtime.md, Lifecycle. Next: ``creation.py`` and, for ``exec``, ``execute.py``.
 """
 
 from __future__ import annotations
@@ -17,37 +17,29 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 
 from .cgroups import open_driver
 from .decode import encode
 from .errors import MinirunError, NotFoundError, StateError
-from .flags import SeccompFlag
-from .hooks import run_hooks
-from .plan import Filter, Setting, plan_create
 from .record import Record, replace
-from .runner import create as run_plan
-from .runner import revive_late
-from .seccomp import compiled, load_flags, needs_listener
-from .spec import Hooks, Spec
-from .state import Directory, State, check_id, is_alive, process_start_time, timestamp
-from .steps.base import Context
-from .validate import validate
+from .state import Directory, State, is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Any
 
     from .cgroups.driver import Driver
     from .host import Host
-    from .plan import Plan
+    from .plan import Plan, Setting
     from .runner import Observer
-    from .spec import Resources
+    from .spec import Resources, Spec
     from .steps.rootfs import Overlay
-
-_ALREADY = "container with given ID already exists"
+else:
+    # The C half has all that is needed; the Python half builds enums for 3 ms.
+    import _signal as signal
 
 
 class Request(Record):
@@ -151,142 +143,15 @@ class Container:
         Raises:
             MinirunError: nothing is left behind.
         """
-        validate(spec, self.host)
-        plan, setting = self.plan(spec, request)
-        self._claim()
-        with self.directory.lock():
-            self._refuse_existing()
-            state = self._first_state(spec, request, setting)
-            context = self._context(spec, request, state)
-            try:
-                self._write_files(spec, state, setting)
-                for name in ("start", "result"):
-                    # Open on both sides: opening never blocks, and end of file means init is gone.
-                    fifo = os.open(self.directory.file(name), os.O_RDWR | os.O_CLOEXEC)
-                    context.fds[name] = fifo
-                if attach is not None:
-                    context.attach_network = _undoable(attach, context)
-                run_plan(plan, context, observe)
-            except BaseException:
-                self.directory.remove()
-                raise
-            finally:
-                for name in ("start", "result", "userns"):
-                    if name in context.fds:
-                        os.close(context.fds.pop(name))
-        return context.fds
+        from .creation import Creation  # the steps and the system calls: see there
+
+        return Creation(self, spec, request).run(attach, observe)
 
     def plan(self, spec: Spec, request: Request) -> tuple[Plan, Setting]:
         """Return the plan of ``create``, and the setting that it was made for."""
-        cgroup = ""
-        directories: tuple[tuple[str, str], ...] = ()
-        if request.cgroup_manager != "disabled":
-            cgroup = spec.linux.cgroups_path or f"{request.cgroup_parent}/{self.id}"
-            driver = open_driver(self.host, cgroup, manager=request.cgroup_manager)
-            directories = tuple(driver.dirs.items())
-        rootfs = os.path.join(request.bundle, spec.root.path)
-        setting = Setting(
-            container_id=self.id,
-            rootfs=self.directory.file("rootfs") if request.overlay else rootfs,
-            state_path=self.directory.file("state.json"),
-            overlay=request.overlay,
-            layers=self.directory.file("layers"),
-            cgroup=cgroup,
-            cgroup_directories=directories,
-            seccomp=self._filter(spec, request),
-            network=request.network,
-            pivot=request.pivot,
-            keyring=request.keyring,
-            keep_fds=request.keep_fds,
-        )
-        return plan_create(spec, self.host, setting), setting
+        from .creation import Creation
 
-    def _filter(self, spec: Spec, request: Request) -> Filter | None:
-        """Return the compiled filter: in this process, on the host's side, before any fork."""
-        if request.program:
-            return Filter(request.program)
-        seccomp = spec.linux.seccomp
-        if seccomp is None:
-            return None
-        flags = load_flags(seccomp)
-        if needs_listener(seccomp):
-            flags |= SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER
-        cache = f"{self.directory.path.rpartition('/')[0]}/.seccomp"
-        return Filter(compiled(seccomp, cache), flags)
-
-    def _claim(self) -> None:
-        """Make the directory; the lock and ``_refuse_existing`` decide whose it is."""
-        check_id(self.id)
-        try:
-            os.makedirs(self.directory.path, 0o711, exist_ok=True)
-        except OSError as error:
-            raise StateError(
-                f"{self.directory.path}: {os.strerror(error.errno or 0).lower()}",
-                hint="the state root must be writable: --root or MINIRUN_ROOT moves it",
-            ) from error
-
-    def _refuse_existing(self) -> None:
-        """An id is free when nothing has it, or when what had it was killed half way."""
-        if not self.directory.exists():
-            return
-        state = self.directory.read()
-        dead = not is_alive(state.runtime_pid, state.runtime_start_time)
-        if state.status != "creating" or not dead:
-            raise StateError(
-                f"{_ALREADY}: {self.id}", hint="choose another id, or delete that container first"
-            )
-        self._tear_down(state)
-
-    def _first_state(self, spec: Spec, request: Request, setting: Setting) -> State:
-        return State(
-            id=self.id,
-            bundle=request.bundle,
-            runtime_pid=os.getpid(),
-            runtime_start_time=process_start_time(os.getpid()),
-            created=timestamp(),
-            rootfs=setting.rootfs,
-            owner=str(os.getuid()),
-            oci_version=spec.oci_version,
-            annotations=dict(spec.annotations),
-            cgroup=setting.cgroup,
-            cgroup_manager=request.cgroup_manager,
-            cgroup_directories=dict(setting.cgroup_directories),
-        )
-
-    def _context(self, spec: Spec, request: Request, state: State) -> Context:
-        """Return what the steps need of us."""
-        context = Context(self.id, request.bundle, self.directory.path)
-        context.stdio = request.stdio
-        context.keep_fds = request.keep_fds
-        context.cgroup = self.driver(state)
-        del spec
-
-        def save_state(status: str) -> None:
-            pid = context.init_pid
-            self.directory.write(
-                replace(state, status=status, pid=pid, start_time=process_start_time(pid))
-            )
-
-        context.save_state = save_state
-        context.state = lambda status: hook_state(
-            replace(state, status=status, pid=context.init_pid)
-        )
-        return context
-
-    def _write_files(self, spec: Spec, state: State, setting: Setting) -> None:
-        """Everything that other commands will read; the FIFOs are how start finds init."""
-        directory = self.directory
-        directory.write(state)
-        directory.write_spec(spec)
-        if setting.overlay:
-            os.makedirs(setting.rootfs, 0o755, exist_ok=True)
-            os.makedirs(setting.layers, 0o755, exist_ok=True)
-        if setting.seccomp:
-            flags = int(setting.seccomp.flags & ~SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER)
-            with open(directory.file("filter"), "wb") as file:
-                file.write(flags.to_bytes(8, "little") + setting.seccomp.program)
-        for name in ("start", "result"):
-            os.mkfifo(directory.file(name), 0o600)
+        return Creation(self, spec, request).plan()
 
     # ── running ───────────────────────────────────────────────────────────────────────────────
 
@@ -306,6 +171,8 @@ class Container:
                 )
             report = self._give_the_word()
             if report:
+                from .runner import revive_late
+
                 raise revive_late(report)
         self._run_hooks("poststart", replace(state, status="running"))
 
@@ -325,9 +192,11 @@ class Container:
 
     def _run_hooks(self, kind: str, state: State) -> None:
         """Run poststart hooks; one that fails ends the container (runtime-spec 1.3)."""
-        hooks = (self.directory.read_spec().hooks or Hooks()).poststart
+        hooks = self.directory.read_hooks().poststart
         if not hooks:
             return
+        from .hooks import run_hooks
+
         try:
             run_hooks(kind, hooks, hook_state(state))
         except MinirunError:
@@ -405,7 +274,7 @@ class Container:
                     hint="stop it first, or use --force",
                 )
             self._kill_everything(state)
-            self._tear_down(state)
+            self.tear_down(state)
 
     def _kill_everything(self, state: State) -> None:
         """Kill init and whoever else is in the group, and wait until they are gone."""
@@ -422,18 +291,17 @@ class Container:
                 )
             time.sleep(0.002)
 
-    def _tear_down(self, state: State) -> None:
+    def tear_down(self, state: State) -> None:
         """Remove the group and the directory, then tell the poststop hooks."""
         driver = self.driver(state)
         if state.status != "creating" or driver.exists():
             driver.kill()
         driver.delete()
-        try:
-            hooks = (self.directory.read_spec().hooks or Hooks()).poststop
-        except FileNotFoundError:
-            hooks = ()
+        hooks = self.directory.read_hooks().poststop
         self.directory.remove()
         for hook in hooks:
+            from .hooks import run_hooks
+
             try:
                 run_hooks("poststop", (hook,), hook_state(replace(state, status="stopped")))
             except MinirunError:
@@ -465,17 +333,6 @@ def hook_state(state: State) -> dict[str, Any]:
         "bundle": state.bundle,
         "annotations": encode(state.annotations),
     }
-
-
-def _undoable(
-    attach: Callable[[int], Callable[[], object]], context: Context
-) -> Callable[[int], None]:
-    """Return attach with its undo registered."""
-
-    def attach_network(pid: int) -> None:
-        context.undo.append(attach(pid))
-
-    return attach_network
 
 
 def _signal_pid(pid: int, signum: int) -> None:

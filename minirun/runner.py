@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import os
-import signal
 import time
 
 from . import kernel
 from .errors import MinirunError, StepError
 from .flags import PR_SET_CHILD_SUBREAPER
+from .quickjson import dumps, loads
 from .sync import Channel, Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import Any, NoReturn
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from .steps.base import Context, Step
 
     Observer = Callable[[int, Step, float], None]
+else:
+    # The C half has all that is needed; the Python half builds enums for 3 ms.
+    import _signal as signal
 
 #: FDs that travel from init to the runtime process with ``done``.
 _HANDED_UP = ("console", "seccomp")
@@ -202,12 +205,12 @@ def _report_late(error: Exception, result_fd: int) -> None:
     report = {"error": str(error), "hint": "", "exit_code": 125}
     if isinstance(error, MinirunError):
         report["hint"], report["exit_code"] = error.hint, error.exit_code
-    os.write(result_fd, json.dumps(report).encode())
+    os.write(result_fd, dumps(report).encode())
 
 
 def revive_late(report: bytes) -> MinirunError:
     """Return the error that init wrote to the result FIFO."""
-    held: dict[str, Any] = json.loads(report)
+    held: dict[str, Any] = loads(report)
     return MinirunError(held["error"], hint=held["hint"], exit_code=held["exit_code"])
 
 

@@ -15,14 +15,14 @@ See: runtime.md, State; proc(5), /proc/pid/stat. Next: ``lifecycle.py``.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 
 from .decode import decode, encode
 from .errors import NotFoundError, StateError
+from .quickjson import dumps, loads
 from .record import EMPTY, Record
-from .spec import Spec
+from .spec import Hooks, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -99,16 +99,24 @@ class Directory:
 
     def write(self, state: State) -> None:
         """Replace state.json: written aside, synced, renamed."""
-        replace_file(self.file("state.json"), json.dumps(encode_state(state)))
+        replace_file(self.file("state.json"), dumps(encode_state(state)))
 
     def read_spec(self) -> Spec:
         """Return the spec as it was at create."""
         with open(self.file("config.json"), encoding="utf-8") as file:
-            return decode(Spec, json.load(file))
+            return decode(Spec, loads(file.read()))
+
+    def read_hooks(self) -> Hooks:
+        """Return the hooks alone, which start and delete need; none where create was killed."""
+        try:
+            with open(self.file("config.json"), encoding="utf-8") as file:
+                return decode(Hooks, loads(file.read()).get("hooks") or {}, "$.hooks")
+        except FileNotFoundError:
+            return Hooks()
 
     def write_spec(self, spec: Spec) -> None:
         """Freeze the spec."""
-        replace_file(self.file("config.json"), json.dumps(encode(spec)))
+        replace_file(self.file("config.json"), dumps(encode(spec)))
 
     def lock(self) -> Lock:
         """Return a context manager that keeps other operations on this container out."""
@@ -198,7 +206,7 @@ def encode_state(state: State) -> dict[str, Any]:
 
 def decode_state(text: str) -> State:
     """Return the state that a JSON text describes."""
-    return decode(State, json.loads(text))
+    return decode(State, loads(text))
 
 
 def process_start_time(pid: int) -> int:

@@ -29,10 +29,10 @@ Next: ``runner.py``.
 from __future__ import annotations
 
 import _socket
-import array
-import json
+import struct
 
 from .errors import MinirunError, StepError
+from .quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ class Channel:
         """
         ancillary = []
         if fds:
-            rights = array.array("i", fds).tobytes()
+            rights = struct.pack(f"{len(fds)}i", *fds)
             ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
         try:
-            self._end.sendmsg([json.dumps(message).encode()], ancillary, _socket.MSG_NOSIGNAL)
+            self._end.sendmsg([dumps(message).encode()], ancillary, _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError) as error:
             raise Gone from error
 
@@ -96,13 +96,13 @@ class Channel:
             raise Gone from error
         if not data:
             raise Gone
-        fds = array.array("i")
+        fds: list[int] = []
         for _level, _kind, payload in ancillary:
-            fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-        message: dict[str, Any] = json.loads(data)
+            fds += [fd for (fd,) in struct.iter_unpack("i", payload[: len(payload) & ~3])]
+        message: dict[str, Any] = loads(data)
         if "error" in message:
             raise _revive(message)
-        return message, list(fds)
+        return message, fds
 
     def send_error(self, error: Exception, *, step: str, lane: str) -> None:
         """Report a failure to the other side, if it still listens."""

@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[1]
 
 # From the ground up. A module may import its own layer and the ones before it, never a later one.
 LAYERS = (
-    {"errors", "flags", "record", "capabilities", "mount_options"},
+    {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
     {"decode", "kernel", "sync"},
     {"spec", "inroot", "procfs", "executable", "hooks"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
     {"plan", "plan_exec", "explain", "features"},
     {"runner"},
-    {"state", "lifecycle", "execute", "shim", "launcher", "oci"},
+    {"state", "lifecycle", "creation", "execute", "shim", "launcher", "oci"},
     {"cli", "oci_cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -48,9 +48,9 @@ def send_pidfd(path: str, pid: int) -> None:
 def _send_descriptor(path: str, fd: int, name: bytes, what: str) -> None:
     """One message, one descriptor, a name that is not empty."""
     import _socket
-    import array
+    import struct
 
-    rights = array.array("i", [fd]).tobytes()
+    rights = struct.pack("i", fd)
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         end.connect(path)

@@ -6,7 +6,6 @@ See: fork(2), fifo(7), execve(2), config.md (Lifecycle). Next: ``../plan.py``.
 from __future__ import annotations
 
 import os
-import signal
 
 from .. import inroot, kernel
 from ..errors import SyscallError
@@ -16,9 +15,13 @@ from .base import Context, Step, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import ClassVar
 
     from ..spec import Hook
+else:
+    # The C half has all that is needed; the Python half builds enums for 3 ms.
+    import _signal as signal
 
 
 class ForkIntermediate(Step):

@@ -1,0 +1,206 @@
+"""``create``: claim an id, write down what is known, run the plan.
+
+    Container.create ─▶ Creation(container, spec, request).run() ─▶ a process that waits for start
+
+Apart from ``lifecycle.py`` because only a create needs the plan, the steps and the system calls:
+``state`` or ``kill`` start twice as fast without them.
+
+A failed create leaves the host as it was. One that was killed leaves a directory with the status
+``creating``; the id is free again at once, because ``run`` clears away what such a create has left.
+
+See: runtime.md, Create. Next: ``plan.py`` and ``runner.py``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .cgroups import open_driver
+from .errors import StateError
+from .flags import SeccompFlag
+from .lifecycle import hook_state
+from .plan import Filter, Setting, plan_create
+from .record import replace
+from .runner import create as run_plan
+from .seccomp import compiled, load_flags, needs_listener
+from .state import State, check_id, is_alive, process_start_time, timestamp
+from .steps.base import Context
+from .validate import validate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .lifecycle import Container, Request
+    from .plan import Plan
+    from .runner import Observer
+    from .spec import Spec
+
+    Attach = Callable[[int], Callable[[], object]]
+
+_ALREADY = "container with given ID already exists"
+
+
+class Creation:
+    """One create under way.
+
+    Args:
+        container: whose directory it becomes.
+        spec: validated in ``run``.
+        request: see ``lifecycle.Request``.
+    """
+
+    def __init__(self, container: Container, spec: Spec, request: Request) -> None:
+        self.container = container
+        self.directory = container.directory
+        self.spec = spec
+        self.request = request
+
+    def run(self, attach: Attach | None, observe: Observer | None) -> dict[str, int]:
+        """Make the container; see ``Container.create``."""
+        validate(self.spec, self.container.host)
+        plan, setting = self.plan()
+        self._claim()
+        with self.directory.lock():
+            self._refuse_existing()
+            state = self._first_state(setting)
+            context = self._context(state)
+            try:
+                self._write_files(state, setting)
+                for name in ("start", "result"):
+                    # Open on both sides: opening never blocks, and end of file means init is gone.
+                    fifo = os.open(self.directory.file(name), os.O_RDWR | os.O_CLOEXEC)
+                    context.fds[name] = fifo
+                if attach is not None:
+                    context.attach_network = _undoable(attach, context)
+                run_plan(plan, context, observe)
+            except BaseException:
+                self.directory.remove()
+                raise
+            finally:
+                for name in ("start", "result", "userns"):
+                    if name in context.fds:
+                        os.close(context.fds.pop(name))
+        return context.fds
+
+    def plan(self) -> tuple[Plan, Setting]:
+        """Return the plan, and the setting that it was made for."""
+        spec, request = self.spec, self.request
+        cgroup = ""
+        directories: tuple[tuple[str, str], ...] = ()
+        if request.cgroup_manager != "disabled":
+            cgroup = spec.linux.cgroups_path or f"{request.cgroup_parent}/{self.container.id}"
+            driver = open_driver(self.container.host, cgroup, manager=request.cgroup_manager)
+            directories = tuple(driver.dirs.items())
+        rootfs = os.path.join(request.bundle, spec.root.path)
+        setting = Setting(
+            container_id=self.container.id,
+            rootfs=self.directory.file("rootfs") if request.overlay else rootfs,
+            state_path=self.directory.file("state.json"),
+            overlay=request.overlay,
+            layers=self.directory.file("layers"),
+            cgroup=cgroup,
+            cgroup_directories=directories,
+            seccomp=self._filter(),
+            network=request.network,
+            pivot=request.pivot,
+            keyring=request.keyring,
+            keep_fds=request.keep_fds,
+        )
+        return plan_create(spec, self.container.host, setting), setting
+
+    def _filter(self) -> Filter | None:
+        """Return the compiled filter: in this process, on the host's side, before any fork."""
+        if self.request.program:
+            return Filter(self.request.program)
+        seccomp = self.spec.linux.seccomp
+        if seccomp is None:
+            return None
+        flags = load_flags(seccomp)
+        if needs_listener(seccomp):
+            flags |= SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER
+        cache = f"{self.directory.path.rpartition('/')[0]}/.seccomp"
+        return Filter(compiled(seccomp, cache), flags)
+
+    def _claim(self) -> None:
+        """Make the directory; the lock and ``_refuse_existing`` decide whose it is."""
+        check_id(self.container.id)
+        try:
+            os.makedirs(self.directory.path, 0o711, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self.directory.path}: {os.strerror(error.errno or 0).lower()}",
+                hint="the state root must be writable: --root or MINIRUN_ROOT moves it",
+            ) from error
+
+    def _refuse_existing(self) -> None:
+        """An id is free when nothing has it, or when what had it was killed half way."""
+        if not self.directory.exists():
+            return
+        state = self.directory.read()
+        dead = not is_alive(state.runtime_pid, state.runtime_start_time)
+        if state.status != "creating" or not dead:
+            raise StateError(
+                f"{_ALREADY}: {self.container.id}",
+                hint="choose another id, or delete that container first",
+            )
+        self.container.tear_down(state)
+
+    def _first_state(self, setting: Setting) -> State:
+        return State(
+            id=self.container.id,
+            bundle=self.request.bundle,
+            runtime_pid=os.getpid(),
+            runtime_start_time=process_start_time(os.getpid()),
+            created=timestamp(),
+            rootfs=setting.rootfs,
+            owner=str(os.getuid()),
+            oci_version=self.spec.oci_version,
+            annotations=dict(self.spec.annotations),
+            cgroup=setting.cgroup,
+            cgroup_manager=self.request.cgroup_manager,
+            cgroup_directories=dict(setting.cgroup_directories),
+        )
+
+    def _context(self, state: State) -> Context:
+        """Return what the steps need of us."""
+        context = Context(self.container.id, self.request.bundle, self.directory.path)
+        context.stdio = self.request.stdio
+        context.keep_fds = self.request.keep_fds
+        context.cgroup = self.container.driver(state)
+
+        def save_state(status: str) -> None:
+            pid = context.init_pid
+            self.directory.write(
+                replace(state, status=status, pid=pid, start_time=process_start_time(pid))
+            )
+
+        context.save_state = save_state
+        context.state = lambda status: hook_state(
+            replace(state, status=status, pid=context.init_pid)
+        )
+        return context
+
+    def _write_files(self, state: State, setting: Setting) -> None:
+        """Everything that other commands will read; the FIFOs are how start finds init."""
+        directory = self.directory
+        directory.write(state)
+        directory.write_spec(self.spec)
+        if setting.overlay:
+            os.makedirs(setting.rootfs, 0o755, exist_ok=True)
+            os.makedirs(setting.layers, 0o755, exist_ok=True)
+        if setting.seccomp:
+            flags = int(setting.seccomp.flags & ~SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+            with open(directory.file("filter"), "wb") as file:
+                file.write(flags.to_bytes(8, "little") + setting.seccomp.program)
+        for name in ("start", "result"):
+            os.mkfifo(directory.file(name), 0o600)
+
+
+def _undoable(attach: Attach, context: Context) -> Callable[[int], None]:
+    """Return attach with its undo registered."""
+
+    def attach_network(pid: int) -> None:
+        context.undo.append(attach(pid))
+
+    return attach_network
