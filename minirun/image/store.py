@@ -221,9 +221,9 @@ class Store:
         """Make a complete image visible. For ``writer.py``: all its parts must be in place."""
         with self._changing():
             groups = names.group(read_index(self.root).manifests)
-            groups = names.put(groups, image_id, descriptor, new_names)
-            write_index(self.root, names.ungroup(groups))
-        return self._image(image_id, groups[image_id])
+            entries = names.ungroup(names.put(groups, image_id, descriptor, new_names))
+            write_index(self.root, entries)
+        return self._image(image_id, names.group(entries)[image_id])
 
     def gc(self, in_use: Iterable[str] = ()) -> Freed:
         """Remove what no image, no running operation and no container needs.

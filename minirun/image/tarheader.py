@@ -51,7 +51,10 @@ def parse_header(block: bytes) -> Header:
     """
     (name, mode, uid, gid, size, mtime, checksum, typeflag, linkname, magic, _, _, major, minor,
      prefix) = _FIELDS.unpack(block)  # fmt: skip
-    if _number(checksum, "checksum") != sum(block) - sum(checksum) + 8 * 0x20:
+    stored = checksum.strip(b" \0")
+    if not stored.isdigit() or b"%o" % (sum(block) - sum(checksum) + 8 * 0x20) != stored.lstrip(
+        b"0"
+    ):
         raise ImageError("tar header has a wrong checksum", hint="is this a tar archive at all?")
     name = _text(name)
     if magic == b"ustar\x0000" and prefix[0]:
@@ -132,7 +135,7 @@ def parse_pax(raw: bytes) -> dict[str, bytes]:
         length = parse_number(raw[at:space], "record length") if space > 0 else 0
         end = at + length
         key, equals, value = raw[space + 1 : end - 1].partition(b"=")
-        if not equals or not key or end > len(raw) or raw[end - 1] != 0x0A:
+        if end <= space or end > len(raw) or raw[end - 1] != 0x0A or not equals or not key:
             raise ImageError(f"tar: malformed PAX record at byte {at}")
         records[key.decode("utf-8", "surrogateescape")] = value
         at = end
