@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 DEFAULT_ROOT = "/var/lib/minirun"
 _FOLDERS = ("blobs/sha256", "layers", "l/empty", "leases", "tmp", "locks")
 _HEX = frozenset("0123456789abcdef")
+_ID_LENGTH = 64
 
 
 class Layer(Record):
@@ -166,22 +167,24 @@ class Store:
         text: str,
         *,
         force: bool = False,
-        used_by: Callable[[Image], Sequence[str]] = lambda _: (),
+        used_by: Callable[[str], Sequence[str]] = lambda _: (),
     ) -> list[Removal]:
         """Take a name away, and with the last one the image. ``gc`` frees the space afterwards.
+
+        It works without the image's blobs, so that a damaged image can be removed.
 
         Args:
             text: a name takes away that name; an id all names, of which there may be one.
             force: also several names by id, and also an image that containers use. What they use
                 of it stays on the disk as long as ``gc`` is told.
-            used_by: returns the containers of an image.
+            used_by: returns the containers of an image, whose id it is given.
         """
         with self._changing():
             groups = names.group(read_index(self.root).manifests)
-            image = self._image(image_id := self._find(text, groups), groups[image_id])
-            gone = self._names_to_take(text, image, force=force)
+            image_id = self._find(text, groups)
+            gone = self._names_to_take(text, image_id, groups[image_id].names, force=force)
             left = names.take(groups, image_id, gone)
-            if image_id not in left and not force and (users := used_by(image)):
+            if image_id not in left and not force and (users := used_by(image_id)):
                 raise ImageError(
                     f"image {text} is used by {', '.join(users)}",
                     hint="remove the container first, or force",
@@ -190,18 +193,22 @@ class Store:
         untagged = [Removal("Untagged", name) for name in gone]
         return untagged if image_id in left else [*untagged, Removal("Deleted", image_id)]
 
-    def _names_to_take(self, text: str, image: Image, *, force: bool) -> tuple[str, ...]:
-        everything = (*image.names, *image.digests)
-        full = "" if _is_id(text, image) else self.name(text)
-        if full:
-            only_digests_left = not set(image.names) - {full}
-            return everything if only_digests_left and full in image.names else (full,)
-        if len(image.names) > 1 and not force:
+    def _names_to_take(
+        self, text: str, image_id: str, held: Sequence[str], *, force: bool
+    ) -> tuple[str, ...]:
+        tags = [name for name in held if "@" not in name]
+        by_id = image_id.startswith(f"sha256:{text.removeprefix('sha256:')}")
+        is_long = len(text) >= _ID_LENGTH  # such a text is no legal name, so never one of these
+        full = "" if is_long and by_id else self.name(text)
+        if full in held or not by_id:
+            return tuple(held) if tags == [full] else (full,)  # a digest alone keeps no image
+        if len(tags) > 1 and not force:
+            familiar = ", ".join(sorted(reference.parse(name, "").familiar for name in tags))
             raise ImageError(
-                f"image {text} has several names: {', '.join(image.familiar_names)}",
+                f"image {text} has several names: {familiar}",
                 hint="remove them by name, or force",
             )
-        return everything
+        return tuple(held)
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────
 
@@ -271,7 +278,7 @@ class Store:
     def _find(self, text: str, groups: dict[str, Named]) -> str:
         """Return the id for a name or an id: a name wins, as with Docker."""
         prefix = text.removeprefix("sha256:")
-        is_name = prefix == text and len(text) != 64
+        is_name = prefix == text and len(text) != _ID_LENGTH
         if is_name and (image_id := names.find(groups, self.name(text))):
             return image_id
         if prefix and _HEX.issuperset(prefix):
@@ -289,12 +296,6 @@ def link_of(diff_id: str) -> str:
 
     name = base64.b32encode(bytes.fromhex(hex_of(diff_id))).decode().lower()
     return f"l/{name[:26]}"
-
-
-def _is_id(text: str, image: Image) -> bool:
-    """Return True where the image was found by its id."""
-    prefix = text.removeprefix("sha256:")
-    return image.id.startswith(f"sha256:{prefix}") and text not in image.familiar_names
 
 
 def _not_found(text: str, groups: dict[str, Named]) -> ImageError:

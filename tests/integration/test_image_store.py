@@ -99,6 +99,14 @@ def test_remove_follows_docker(store: Store, image: Image) -> None:
     assert store.images() == []
 
 
+def test_remove_works_on_a_damaged_image(store: Store, image: Image) -> None:
+    Path(store.root, "blobs", "sha256", image.id[7:]).write_bytes(b"{}")
+    with pytest.raises(ImageError, match="is damaged"):
+        store.resolve("app")
+    store.remove(image.id[7:19])
+    assert store.gc().layers == 1
+
+
 def test_history_pairs_steps_with_layers(store: Store, content: Path) -> None:
     steps = (History(created_by="COPY"), History(created_by="ENV", empty_layer=True))
     with store.write() as writer:
