@@ -52,6 +52,7 @@ def add(copier: Copier, origin: Origin, source: str, target: str, scratch: str) 
         copier.copy(origin, source, target)
         return
     folder = tempfile.mkdtemp(dir=scratch)
+    os.chmod(folder, 0o755)
     try:
         top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -70,7 +71,10 @@ def is_archive(origin: Origin, source: str) -> bool:
             return False
         with os.fdopen(item.open(), "rb", buffering=0) as file:
             try:
-                block = decompress(file).read(BLOCK)
+                stream = decompress(file)
+                block = b""
+                while len(block) < BLOCK and (more := stream.read(BLOCK - len(block))):
+                    block += more
                 return len(block) == BLOCK and any(block) and bool(parse_header(block))
             except ImageError:
                 return False

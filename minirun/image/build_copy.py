@@ -102,7 +102,7 @@ class Copier:
         """
         with origin.item(source) as item:
             if item.is_folder:
-                self._folder(origin, source, target, item)
+                self._folder(origin, source, target)
                 return
             into = target.endswith("/") or is_folder(self._root, target)
             path = f"{target.rstrip('/')}/{posixpath.basename(source)}" if into else target
@@ -123,11 +123,10 @@ class Copier:
         finally:
             os.close(fd)
 
-    def _folder(self, origin: Origin, source: str, target: str, top: Item) -> None:
-        """Copy what is in a folder; the target gets the folder's owner and mode if it is new."""
+    def _folder(self, origin: Origin, source: str, target: str) -> None:
+        """Copy what is in a folder; not the folder itself, so its owner and mode do not matter."""
         base = target.strip("/")
-        if base and not is_folder(self._root, base):
-            self._one(origin, top, base)
+        self._parent(base)
         for item in origin.walk(source, self._exclude):
             self._one(origin, item, f"{base}/{item.path}" if base else item.path)
 
