@@ -88,10 +88,25 @@ def read_file(path: str) -> bytes | None:
         raise host_error(error, path) from error
 
 
-def make_folder(path: str, mode: int = 0o700) -> None:
-    """Create a directory and its parents where they are missing."""
+def make_folder(path: str, mode: int = 0o711) -> None:
+    """Create a directory and its parents where they are missing.
+
+    Others may pass through and not look around: the root of a user namespace is one of them.
+    """
     try:
         os.makedirs(path, mode, exist_ok=True)
+    except OSError as error:
+        raise host_error(error, path) from error
+
+
+def remove_tree(path: str) -> None:
+    """Delete a directory by fds, never following a link that a container made."""
+    from shutil import rmtree
+
+    try:
+        rmtree(path)
+    except FileNotFoundError:
+        return  # someone else removed it first: that is what was wanted
     except OSError as error:
         raise host_error(error, path) from error
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _BLOCK = 64 * 1024
 MAX_ROTATED = 1000
+_ATTEMPTS = 100
 
 # <sys/inotify.h>
 _IN_MODIFY, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE_SELF = 0x2, 0x80, 0x100, 0x400
@@ -122,21 +123,41 @@ class Follower:
         return held or found[at:], bool(found[at:])
 
     def _open(self) -> list[_File]:
-        """Open all files, oldest first.
+        """Open all files, oldest first, as they are at one moment.
 
-        Newest first in time: files only move to higher numbers, so one that is renamed meanwhile is
-        met twice, never missed.
+        A rotation in the middle would mix the order up, so the two newest are looked at before and
+        after: when they are others, it was not one moment.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            before = self._newest()
+            files = self._open_once()
+            if self._newest() == before:
+                return files
+            _close(files)
+        return self._open_once()
+
+    def _newest(self) -> tuple[int, int]:
+        return _inode(self._path), _inode(f"{self._path}.1")
+
+    def _open_once(self) -> list[_File]:
+        """Open the files from the newest on; one that is renamed meanwhile is met twice.
+
+        While a rotation is under way one number is free, the one that the next file is about to
+        move to; two in a row are the end.
         """
         found: dict[int, _File] = {}
+        missing = 0
         for number in range(MAX_ROTATED):
             path = f"{self._path}.{number}" if number else self._path
             try:
                 # Never through a link: the directory may be one that a container could write to.
                 file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
             except OSError:
-                if number:
+                missing += 1
+                if missing == 2:
                     break
-                continue  # between two renames the newest does not exist
+                continue
+            missing = 0
             if file.inode in found:
                 os.close(file.fd)
             else:

@@ -85,7 +85,7 @@ _MODES = {
     "pid": ("", "host", "private", "container:"),
     "ipc": ("", "host", "private", "shareable", "none", "container:"),
     "uts": ("", "host", "private"),
-    "userns": ("", "host", "private"),
+    "userns": ("", "host", "private", "auto"),
     "cgroupns": ("", "host", "private"),
 }
 

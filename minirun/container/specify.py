@@ -166,7 +166,7 @@ def mounts(options: RunOptions, facts: Facts) -> tuple[Mount, ...]:
     A request at the target of one of docker's own replaces it, so that ``-v /dev/shm:/dev/shm``
     and ``--tmpfs /dev/shm:size=1g`` do what they say.
     """
-    found = {mount.destination: mount for mount in _default_mounts(options)}
+    found = {mount.destination: mount for mount in default_mounts(options)}
     for target, source in facts.etc_files.items():
         found[target] = Mount(target, "bind", source, ("rbind", "rprivate"))
     for request in options.mounts:
@@ -184,7 +184,7 @@ def _depth(path: str) -> int:
     return len([part for part in path.split("/") if part])
 
 
-def _default_mounts(options: RunOptions) -> tuple[Mount, ...]:
+def default_mounts(options: RunOptions) -> tuple[Mount, ...]:
     """Return docker's mounts. A privileged container may write to /sys and its control group."""
     writable = () if options.privileged else ("ro",)
     cgroup = ("nosuid", "noexec", "nodev", "relatime", *writable)

@@ -25,7 +25,7 @@ from ..errors import NotFoundError, StateError
 from ..record import replace
 from . import names
 from .entry import ALIVE, DEAD, ContainerRecord, State, from_json, to_json
-from .files import Lock, host_error, make_folder, read_file, replace_file
+from .files import Lock, host_error, make_folder, read_file, remove_tree, replace_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,17 +79,27 @@ class Store:
                 raise
         except BaseException:
             # Ctrl-C as well as a full disk: a create that failed leaves nothing.
-            _remove_tree(self.folder(record.id))
+            remove_tree(self.folder(record.id))
             raise
         return named
 
     def remove(self, container_id: str) -> None:
         """Forget a container and its files; nothing may be mounted below its directory any more."""
-        record = self.read(container_id) if self.exists(container_id) else None
-        with self.lock(container_id):
-            if record:
-                self._release(record.name, container_id)
-            _remove_tree(self.folder(container_id))
+        try:
+            with self.lock(container_id):
+                for name in self._names_of(container_id):
+                    self._release(name, container_id)
+                remove_tree(self.folder(container_id))
+        except FileNotFoundError:
+            return  # its directory, and the lock in it, are gone already
+
+    def _names_of(self, container_id: str) -> tuple[str, ...]:
+        """Return the names that point to the id; the record cannot tell when it is damaged."""
+        try:
+            return (self.read(container_id).name,)
+        except StateError:
+            found = os.listdir(self._names) if os.path.isdir(self._names) else []
+            return tuple(name for name in found if self._owner(name) == container_id)
 
     def rename(self, container_id: str, name: str) -> ContainerRecord:
         """Give a container another name. Raises StateError when it is in use."""
@@ -234,13 +244,17 @@ class Store:
 
         Raises:
             NotFoundError: there is none.
-            StateError: more than one id starts so.
+            StateError: more than one id starts so, or the record is damaged.
         """
-        known = dict.fromkeys(self.ids(), "")
-        by_name = self._owner(query.removeprefix("/")) if "/" not in query.lstrip("/") else ""
-        if by_name in known and query not in known:
-            known[by_name] = query.removeprefix("/")
-        return self.read(names.find(query, known))
+        return self.read(self.resolve(query))
+
+    def resolve(self, query: str) -> str:
+        """Return the id that a query means, without reading the record. Raises as ``find``."""
+        known, name = dict.fromkeys(self.ids(), ""), query.removeprefix("/")
+        owner = self._owner(name) if name and "/" not in name else ""
+        if owner in known and query not in known:
+            known[owner] = name
+        return names.find(query, known)
 
 
 def data_root() -> str:
@@ -251,15 +265,3 @@ def data_root() -> str:
         return "/var/lib/minirun"
     home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return f"{home}/minirun"
-
-
-def _remove_tree(path: str) -> None:
-    """Delete a directory by fds, never following a link that a container made."""
-    from shutil import rmtree
-
-    try:
-        rmtree(path)
-    except FileNotFoundError:
-        return  # someone else removed it first: that is what was wanted
-    except OSError as error:
-        raise host_error(error, path) from error

@@ -19,9 +19,8 @@ from ..decode import decode, encode
 from ..errors import SpecError, StateError
 from ..record import EMPTY, Record, replace
 from . import clock, names
-from .files import Lock, host_error, make_folder, read_file, replace_file
+from .files import Lock, host_error, make_folder, read_file, remove_tree, replace_file
 from .mounts import volume_name
-from .store import _remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ class VolumeStore:
         if users:
             raise StateError(f"volume {name} is in use by {users}", hint="remove these first")
         with Lock(f"{self._root}/lock"):
-            _remove_tree(f"{self._root}/{name}")
+            remove_tree(f"{self._root}/{name}")
 
     def _read(self, name: str) -> Volume | None:
         content = read_file(f"{self._root}/{name}/volume.json")

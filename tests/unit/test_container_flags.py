@@ -372,7 +372,7 @@ def test_restart_policy_refuses(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "text"),
-    [("pid", "container:"), ("uts", "container:x"), ("ipc", "bogus"), ("userns", "auto")],
+    [("pid", "container:"), ("uts", "container:x"), ("ipc", "bogus"), ("userns", "bogus")],
 )
 def test_namespace_mode_refuses(kind: str, text: str) -> None:
     with pytest.raises(UsageError):

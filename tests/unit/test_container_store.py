@@ -157,10 +157,21 @@ def test_update_of_a_removed_container(store: Store) -> None:
         store.set_state(made.id, status="running")
 
 
-def test_damaged_record_is_listed_as_dead_and_can_be_found(store: Store) -> None:
+def test_damaged_record_is_listed_as_dead_and_can_be_removed(store: Store) -> None:
     made, good = store.create(record("web")), store.create(record("db"))
     Path(store.folder(made.id), "container.json").write_bytes(b'{"id":')
     assert {r.id: r.state.status for r in store.all()} == {made.id: "dead", good.id: "created"}
+    with pytest.raises(StateError, match="damaged"):
+        store.find("web")
+    store.remove(store.resolve("web"))
+    assert store.ids() == (good.id,)
+    assert store.create(record("web")).name == "web"
+
+
+def test_remove_twice_is_no_error(store: Store) -> None:
+    made = store.create(record("web"))
+    store.remove(made.id)
+    store.remove(made.id)
 
 
 def test_listing_is_newest_first_and_fast(store: Store) -> None:
