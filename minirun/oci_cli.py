@@ -6,8 +6,8 @@ Reads the globals, finds the verb's module in ``oci/``, reads its options, runs 
 exception into one line and an exit code. This is where errors end; nothing below prints them.
 
 It starts as fast as Python can: no third-party import, no argparse, each verb imported on its own.
-Run it in an isolated interpreter (``python -I -S``), since the working directory is the bundle and
-the environment the caller's: neither may choose what is imported. ``scripts/minirun-oci`` does.
+It runs in an isolated interpreter, since the working directory is the bundle and the environment
+the caller's: neither may choose what is imported. ``oci/__main__.py`` sees to that.
 
 See: runc(8). Next: ``oci/__init__.py``.
 """
@@ -17,22 +17,18 @@ from __future__ import annotations
 import os
 import sys
 
-if not __package__:  # run by path, in an interpreter that looks nowhere else
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    __package__ = "minirun"
-
-from minirun import __version__
-from minirun.errors import MinirunError, StepError, UsageError
-from minirun.oci import VERBS
-from minirun.oci.report import Report
-from minirun.oci.words import FLAG, SHORT, VALUE, Call, parse
+from . import __version__
+from .errors import MinirunError, StepError, UsageError
+from .oci import VERBS
+from .oci.report import Report
+from .oci.words import FLAG, SHORT, VALUE, Call, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
-    from minirun.oci.words import Values
+    from .oci.words import Values
 
 GLOBALS = {
     "root": VALUE,
@@ -54,7 +50,16 @@ _WRAPPED = ("create", "run", "exec", "restore")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
+    """Run one command; return its exit code.
+
+    Args:
+        argv: the words after the program's name; None, as the command that pip installs, means
+            this process's own, and starts again in an isolated interpreter if this is none.
+    """
+    if argv is None and not sys.flags.isolated:
+        from .seal import execute_sealed
+
+        execute_sealed((os.path.join(os.path.dirname(__file__), "oci/__main__.py"), *sys.argv[1:]))
     words = list(sys.argv[1:] if argv is None else argv)
     report = None
     verb = ""
@@ -113,7 +118,7 @@ def _module(verb: str) -> ModuleType:
 def _root(values: Values) -> str:
     if given := values.get("root"):
         return os.path.abspath(str(given))
-    from minirun.state import default_root
+    from .state import default_root
 
     return default_root()
 
@@ -177,7 +182,3 @@ def run() -> None:
     code = main()
     sys.stdout.flush()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    run()

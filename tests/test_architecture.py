@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. A module may import its own layer and the ones before it, never a later one.
 LAYERS = (
     {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
-    {"decode", "kernel", "sync"},
+    {"decode", "kernel", "sync", "seal"},
     {"spec", "inroot", "procfs", "executable", "hooks"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},

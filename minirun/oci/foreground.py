@@ -11,12 +11,15 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-import signal
 import termios
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from types import FrameType
+else:
+    # The C half has all that is needed; the Python half builds enums for 3 ms.
+    import _signal as signal
 
 #: Not passed on: our children's, the runtime's own, and what cannot be caught or means a bug.
 _OURS = {
