@@ -9,8 +9,9 @@ Read in this order:
     command     entrypoint, cmd, env and health check, merged as docker merges them           pure
     limits      the resource flags as the specification's resources                           pure
     specify     all of the above as one Spec                                                  pure
-    files, entry, store, volumes, events                     records on disk
-    logs, logreader                                          docker's json-file format
+    init        which program of this host --init mounts
+    files, clock, entry, store, volumes, removal, events     records on disk
+    logs, follow, logreader                                  docker's json-file format
     health, restart                                          two small state machines          pure
 
 Nothing here makes a system call with an effect on a container: that begins in ``plan.py``.

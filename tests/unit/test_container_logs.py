@@ -68,9 +68,10 @@ def test_long_line_becomes_parts_of_16_kib(path: str, size: int) -> None:
     assert found[-1] == "next\n"
 
 
-def test_cut_does_not_split_a_character(path: str) -> None:
-    write(path, b"a" + "€".encode() * 10_000 + b"\n")
-    assert "\ufffd" not in "".join(texts(path))
+@pytest.mark.parametrize("before", ["", "a", "aa", "aaa"])
+def test_cut_does_not_split_a_character(path: str, before: str) -> None:
+    write(path, before.encode() + "€🐦".encode() * 10_000 + b"\n")
+    assert "".join(texts(path)) == before + "€🐦" * 10_000 + "\n"
 
 
 @given(st.lists(st.binary(max_size=50), max_size=8))

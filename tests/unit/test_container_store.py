@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -210,12 +211,33 @@ def test_full_disk_is_an_error_with_a_hint() -> None:
     assert "disk space" in host_error(caught.value, "/dev/full").hint
 
 
-def test_lock_waits_on_the_file_that_has_the_name_now(tmp_path: Path) -> None:
+def _wait_for_waiter(inode: int) -> None:
+    """Wait until someone waits for the lock: /proc/locks marks a waiter with an arrow."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        lines = Path("/proc/locks").read_text().splitlines()
+        if any("->" in line and f":{inode} " in line for line in lines):
+            return
+    pytest.fail("nobody waits for the lock")
+
+
+def test_lock_of_a_removed_file_is_not_enough(tmp_path: Path) -> None:
+    """What if a container is removed, and made again, while someone waits for its lock."""
     path = tmp_path / "lock"
-    with Lock(str(path)):
-        path.unlink()
+    named: list[bool] = []
+
+    def wait() -> None:
         with Lock(str(path)):
-            assert path.exists()
+            named.append(path.exists())
+
+    waiter = threading.Thread(target=wait)
+    with Lock(str(path)):
+        inode = path.stat().st_ino
+        waiter.start()
+        _wait_for_waiter(inode)
+        path.unlink()
+    waiter.join(10)
+    assert named == [True]
 
 
 # ---- volumes ------------------------------------------------------------------------------------
