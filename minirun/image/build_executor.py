@@ -38,7 +38,7 @@ class RunStep:
         upper: the folder that receives what the command changes.
         work: overlayfs's own folder, empty, on the same file system as ``upper``.
         argv: the program and its arguments; looked up in PATH of ``env`` inside the root.
-        env: the whole environment.
+        env: the environment; HOME is the executor's to add, from the image's user database.
         cwd: absolute, and there already.
         user: as written in USER: a name or number, with a group or without; "" is root.
         binds: mounted in this order, after /proc, /sys and /dev.

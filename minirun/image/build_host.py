@@ -83,7 +83,6 @@ def borrow(
     netrc = Path(host.get("NETRC") or os.path.join(host.get("HOME", "/root"), ".netrc"))
     if netrc.is_file():
         collector.file_variable(env, "NETRC", str(netrc))
-    folder.chmod(0o755)
     return Borrowed(env, (Bind(folder, FOLDER), *collector.binds))
 
 

@@ -74,7 +74,11 @@ def run_step(
         output: receives what the command prints.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="minirun-lent-")))
+        private = stack.enter_context(tempfile.TemporaryDirectory(prefix="minirun-lent-"))
+        # The step's user must be able to enter it; nobody on the host gets through the one above.
+        folder = Path(private) / "lent"
+        folder.mkdir()
+        folder.chmod(0o755)
         script = _shebang_script(step, folder)
         lent = build_host.borrow(folder, build_args=build_args)
         binds = (*_resolver(step), *lent.binds)

@@ -12,6 +12,7 @@ Next: ``capture_tree.py``.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,8 @@ from .capture_stage import Stage
 from .capture_tree import add_library, elf_files, library_home, linker
 
 #: What belongs to the environment itself, or is in the base already.
-_OWN = (
-    "pip",
-    "pip-",
-    "_virtualenv",
-    "distutils-precedence",
-    "_distutils_hack",
-    "setuptools",
-    "wheel",
-)
-_OWN_PROGRAMS = ("python", "pip", "activate", "Activate", "wheel", "easy_install")
+_OWN = {"pip", "_virtualenv"}
+_OWN_PROGRAMS = re.compile(r"(python|pip)[\d.]*|activate.*|Activate\.ps1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +90,14 @@ def stage_venv(stage: Stage, environment: Environment, python: Python) -> None:
 
 def _is_own(relative: str) -> bool:
     first = relative.partition("/")[0]
-    stem = first.partition("-")[0].partition(".")[0]
-    return stem in _OWN or first.startswith(("pip-",)) or relative.endswith("__pycache__")
+    distribution = first.partition("-")[0].partition(".")[0]
+    return distribution in _OWN or relative.rpartition("/")[2] == "__pycache__"
 
 
 def _add_programs(stage: Stage, environment: Environment, python: Python) -> None:
     """Copy the programs; the first line of a script names the image's interpreter."""
     for path in sorted((environment.path / "bin").iterdir()):
-        if path.name.startswith(_OWN_PROGRAMS) or not path.is_file():
+        if _OWN_PROGRAMS.fullmatch(path.name) or not path.is_file():
             continue
         content = path.read_bytes()
         first, newline, rest = content.partition(b"\n")
