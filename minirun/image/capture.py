@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import ImageError
+from ..errors import HostError, ImageError
 from . import capture_venv
 from .capture_bytecode import compile_modules
 from .capture_python import Python, probe
@@ -83,13 +85,25 @@ def capture_named(store: Store, name: str) -> Image:
     wanted = match.group(1) or "latest" if match else ""
     full = ".".join(map(str, sys.version_info[:3]))
     if wanted not in ("latest", str(sys.version_info.major), running, full):
-        hint = f"this host can give {REPOSITORY}:{running} (Python {full}); another Python is"
-        hint += " captured by name: minirun image capture --python PATH"
+        hint = f"this host can give {REPOSITORY}:{running} (Python {full})"
+        for found in other_pythons(running):
+            hint += f", {found.short_version} by: minirun image capture --python {found.executable}"
         raise ImageError(f"no such image: {name}", hint=hint)
     made = _kept(store, f"{REPOSITORY}:{running}", full) or capture(store)
     if wanted != running:
         store.tag(made, name)
     return made
+
+
+def other_pythons(running: str) -> list[Python]:
+    """Return the other versions in PATH that can be captured, oldest first."""
+    found: dict[str, Python] = {}
+    for minor in range(9, 30):
+        path = shutil.which(f"python3.{minor}")
+        if path and f"3.{minor}" != running:
+            with suppress(HostError):  # a version manager's stand-in for a version it lacks
+                found[f"3.{minor}"] = probe(path)
+    return list(found.values())
 
 
 def _kept(store: Store, name: str, version: str) -> Image | None:
