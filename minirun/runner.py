@@ -83,8 +83,8 @@ def _conduct(plan: Plan, context: Context, theirs: Channel, observe: Observer | 
             return
         else:
             position = _let_child_act(context, position, plan, observe)
-            if step.lane == "M":
-                _reap(context.child_pid)
+            if step.lane == "M" and context.init_pid:
+                _reap(context.child_pid)  # its last act was to fork init
             if context.init_pid:
                 theirs.close()  # so that the end of init is the end of the conversation
 

@@ -31,11 +31,18 @@ class Overlay(Record):
 
     @property
     def data(self) -> str:
-        r"""Return the mount data; ``\\``, ``:`` and ``,`` in a path are escaped."""
+        r"""Return the mount data; ``\\``, ``:`` and ``,`` in a path are escaped.
+
+        What the writable layer holds must make sense without this mount, because ``commit`` and
+        ``build`` turn it into a layer of an image: so no redirects and no bare metadata.
+        """
         lower = ":".join(map(_escape, self.lowers))
         if not self.upper:
             return f"lowerdir={lower}"
-        return f"lowerdir={lower},upperdir={_escape(self.upper)},workdir={_escape(self.work)}"
+        return (
+            f"lowerdir={lower},upperdir={_escape(self.upper)},workdir={_escape(self.work)},"
+            "redirect_dir=off,metacopy=off,index=off"
+        )
 
 
 def _escape(path: str) -> str:

@@ -1,0 +1,154 @@
+"""Start a container that was made: fork its shim, or ask the launcher to, and talk to it.
+
+A fork by the launcher starts in milliseconds, because everything is imported and the interpreter
+is warm; a fork by a command that has just parsed its line has to pay for that first. What happens
+after the fork is the same.
+
+Next: ``../shim/supervise.py``, where the child goes; ``../launcher.py``.
+"""
+
+from __future__ import annotations
+
+import _socket
+import json
+import os
+import select
+
+from ..errors import MinirunError, StateError
+from ..shim import frames, listen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from .home import Home
+
+
+class Session:
+    """The client's end of a conversation with a shim.
+
+    Args:
+        fd: a connected socket; owned from now on.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._splitter = frames.Splitter()
+        self._pending: list[tuple[int, bytes]] = []
+
+    def frames(self, timeout_s: float | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (kind, payload) as they come, until the shim hangs up.
+
+        Raises:
+            TimeoutError: nothing came in time.
+        """
+        while True:
+            while self._pending:
+                yield self._pending.pop(0)
+            if timeout_s is not None and not select.select([self.fd], [], [], timeout_s)[0]:
+                raise TimeoutError
+            data = os.read(self.fd, 65536)
+            if not data:
+                return
+            self._pending.extend(self._splitter.feed(data))
+
+    def send(self, data: bytes) -> None:
+        """Send frames to the shim."""
+        while data:
+            data = data[os.write(self.fd, data) :]
+
+    def wait_until_started(self) -> int:
+        """Return the pid of the container's process.
+
+        Raises:
+            MinirunError: it could not be started; with the right exit code.
+        """
+        for kind, payload in self.frames():
+            if kind == frames.STARTED:
+                return int(json.loads(payload)["pid"])
+            if kind == frames.FAILED:
+                facts = json.loads(payload)
+                raise MinirunError(facts["error"], hint=facts["hint"], exit_code=facts["exit_code"])
+        raise StateError(
+            "the shim ended before the container was started",
+            hint="it was killed, perhaps for memory: see dmesg",
+        )
+
+    def wait_until_over(self) -> dict[str, Any] | None:
+        """Return how the container ended; None when the shim is gone and its standby must be asked.
+
+        Output that arrives meanwhile is dropped; see ``cli`` for a client that shows it.
+        """
+        for kind, payload in self.frames():
+            if kind == frames.EXITED:
+                held: dict[str, Any] = json.loads(payload)
+                return held
+        return None
+
+    def close(self) -> None:
+        """Hang up; the container goes on."""
+        os.close(self.fd)
+
+
+def start(home: Home, container_id: str, *, narrate: str = "") -> Session:
+    """Start a container and return the conversation with its shim.
+
+    Args:
+        home: where it is kept.
+        container_id: made by ``create``; not running.
+        narrate: ``live`` sends a STEP frame after each step, ``step`` also waits for a NEXT frame.
+
+    Raises:
+        OSError: no process could be forked.
+    """
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    if not narrate and _ask_launcher(home, container_id, theirs.fileno()):
+        theirs.close()
+        return Session(ours.detach())
+    pid = os.fork()
+    if pid == 0:
+        from ..shim.supervise import supervise
+
+        supervise(home.place(container_id), theirs.fileno(), narrate)
+    theirs.close()
+    return Session(ours.detach())
+
+
+def attach(home: Home, container_id: str) -> Session:
+    """Return a conversation with the shim of a running container.
+
+    Raises:
+        StateError: it has none: it is not running.
+    """
+    try:
+        return Session(listen.connect(home.place(container_id).file("attach.sock")))
+    except OSError as error:
+        raise StateError(
+            "container not running", hint="minirun start starts it, minirun logs shows its output"
+        ) from error
+
+
+def launcher_socket(home: Home) -> str:
+    """Return where the launcher of this home listens."""
+    return f"{home.root}/.launcher.sock"
+
+
+def _ask_launcher(home: Home, container_id: str, client: int) -> bool:
+    """Send the launcher a request and the shim's end of the conversation; False without one."""
+    import array
+
+    try:
+        link = listen.connect(launcher_socket(home))
+    except OSError:
+        return False
+    request = json.dumps({"data": home.data, "root": home.root, "id": container_id}).encode()
+    rights = array.array("i", [client]).tobytes()
+    end = _socket.socket(fileno=link)
+    try:
+        end.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
+        return end.recv(1) == b"k"
+    except OSError:
+        return False
+    finally:
+        end.close()

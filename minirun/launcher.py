@@ -1,0 +1,126 @@
+"""The warm fork server: a single-threaded process that has imported everything, and forks.
+
+    client ── {"id": …} + fd ──▶ launcher ── fork ──▶ shim ── fork ──▶ init
+
+A program with threads must neither fork nor unshare, so the scheduler asks here; and a command that
+finds a launcher saves itself the imports that a start needs. The launcher keeps no state: a shim
+that was forked does not need it any more, and killing it loses nothing.
+
+Whoever can connect can start containers, so the socket belongs to the launcher's user alone, and
+the kernel is asked who is there. See: unix(7), SO_PEERCRED. Next: ``shim/supervise.py``.
+"""
+
+from __future__ import annotations
+
+import _socket
+import array
+import gc
+import json
+import os
+import signal
+import struct
+
+from .errors import MinirunError, StateError
+from .shim import listen
+from .shim.place import Place
+from .shim.supervise import supervise
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LARGEST = 65536
+
+
+def preload() -> None:
+    """Import what a start will need, then move it out of the collector's way."""
+    from . import execute, lifecycle, network, seccomp
+    from .cgroups import disabled, v1, v2
+    from .shim import ending, health, run
+
+    del execute, lifecycle, network, seccomp, disabled, v1, v2, ending, health, run
+    gc.collect()
+    gc.freeze()
+
+
+def serve(path: str, ready: Callable[[], object] = lambda: None) -> None:
+    """Listen at ``path`` and fork a shim for each request, until SIGTERM or SIGINT.
+
+    Args:
+        path: of the socket.
+        ready: called once it listens.
+
+    Raises:
+        StateError: another launcher listens there.
+    """
+    preload()
+    _refuse_second(path)
+    listener = listen.listen(path)
+    # Children are reaped by the kernel: nobody asks how a shim ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    ready()
+    try:
+        while True:
+            _serve_one(listener)
+    except _Ended:
+        os.unlink(path)
+
+
+class _Ended(Exception):
+    """Somebody asked the launcher to end."""
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise _Ended
+
+
+def _refuse_second(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), 0o711, exist_ok=True)
+        os.close(listen.connect(path))
+    except OSError:
+        return
+    raise StateError(f"a launcher listens at {path} already", hint="one for each state root")
+
+
+def _serve_one(listener: _socket.socket) -> None:
+    """Accept one client, do what it asks, hang up."""
+    link = _socket.socket(fileno=listen.accept(listener))
+    link.settimeout(1.0)  # a client that connects and says nothing holds nobody up for long
+    try:
+        if _is_ours(link):
+            _fork_shim(link, listener)
+    except (OSError, ValueError, KeyError, MinirunError):
+        return  # a malformed request: the client sees the end of the conversation
+    finally:
+        link.close()
+
+
+def _is_ours(link: _socket.socket) -> bool:
+    """Whether the client has our uid, or is root."""
+    raw = link.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+    _, uid, _ = struct.unpack("3i", raw)
+    return uid in (0, os.geteuid())
+
+
+def _fork_shim(link: _socket.socket, listener: _socket.socket) -> None:
+    """Read a request and its descriptor; answer ``k`` once the shim is forked."""
+    space = _socket.CMSG_SPACE(4)
+    data, ancillary, _, _ = link.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for _level, _kind, payload in ancillary:
+        fds.frombytes(payload)
+    request = json.loads(data)
+    place = Place(str(request["data"]), str(request["root"]), str(request["id"]))
+    if os.fork() == 0:
+        try:
+            listener.close()
+            link.close()
+            supervise(place, fds[0])
+        finally:
+            os._exit(1)
+    for fd in fds:
+        os.close(fd)
+    link.send(b"k")

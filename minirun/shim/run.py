@@ -1,0 +1,149 @@
+"""One start of a container: network, streams, create, start.
+
+What a start needs was decided when the container was made and lies in its folder: the record, the
+spec, and ``start.json`` with what a spec cannot say (layers, network). So a start by the CLI, by
+the launcher and by a restart policy are the same.
+
+Next: ``ending.py``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ..container.entry import RUNNING, Attachment
+from ..lifecycle import Request
+from ..spec import Spec
+from ..state import process_start_time, timestamp
+from .place import Place, Running, StartFile
+from .streams import Ends, make_pipes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..network import Attachment as NetworkAttachment
+    from ..runner import Observer
+
+
+def start(place: Place, observe: Observer | None = None) -> Running:
+    """Start the container once.
+
+    Raises:
+        MinirunError: nothing of this start is left; the record says why.
+    """
+    spec = place.read("config.json", Spec)
+    how = place.read("start.json", StartFile)
+    record = place.store.read(place.id)
+    terminal = spec.process is not None and spec.process.terminal
+    ends, stdio = make_pipes(interactive=record.options.interactive and not terminal)
+    request = Request(
+        place.id,
+        bundle=place.file("").rstrip("/"),
+        overlay=how.overlay,
+        program=_filter(spec, how, place),
+        network=how.network if how.network == "bridge" else "",
+        stdio=stdio,
+    )
+    container = place.container()
+    try:
+        fds = container.create(spec, request, _connector(place, how), observe)
+        if terminal:
+            ends = _keep_console_only(ends, fds["console"])
+        container.start()
+    except BaseException:
+        container.delete(force=True)
+        _detach(place, how)
+        for fd in ends.all():
+            os.close(fd)
+        raise
+    finally:
+        for fd in stdio:
+            os.close(fd)
+    state = container.directory.read()
+    running = Running(state.pid, state.start_time, ends, state.cgroup)
+    _remember(place, running)
+    return running
+
+
+def _keep_console_only(ends: Ends, console: int) -> Ends:
+    for fd in ends.all():
+        os.close(fd)
+    return Ends(console=console)
+
+
+def _filter(spec: Spec, how: StartFile, place: Place) -> bytes:
+    """Return the default filter for the capabilities; b"" for the spec's own, or none."""
+    if not how.default_seccomp:
+        return b""
+    from ..seccomp import default_filter
+
+    held = spec.process.capabilities if spec.process else None
+    return default_filter(held.bounding if held else (), f"{place.root}/.seccomp")
+
+
+def _connector(place: Place, how: StartFile) -> Callable[[int], Callable[[], object]] | None:
+    """Return what attaches the network of a pid, and returns how to undo that."""
+    if how.network != "bridge":
+        return None
+    from ..network import NetworkConfig, attach, hosts, parse_extra_host, parse_publish
+
+    config = NetworkConfig(
+        ports=tuple(mapping for text in how.publish for mapping in parse_publish(text)),
+        extra_hosts=tuple(map(parse_extra_host, how.extra_hosts)),
+        hostname=how.hostname,
+    )
+
+    def connect(pid: int) -> Callable[[], object]:
+        netns = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            made = attach(config, place.id, netns, place.root)
+        finally:
+            os.close(netns)
+        if "/etc/hosts" in how.etc:
+            # In place: the file is already mounted inside, by its inode.
+            with open(how.etc["/etc/hosts"], "w", encoding="utf-8") as file:
+                file.write(hosts(config, made.ip, made.gateway))
+        _remember_network(place, made)
+        return lambda: _detach(place, how)
+
+    return connect
+
+
+def _remember_network(place: Place, made: NetworkAttachment) -> None:
+    ports = tuple(map(str, made.ports))
+    attachment = Attachment(made.ip, made.gateway, made.mac, made.bridge, ports=ports)
+    place.store.set_state(place.id, attachment=attachment)
+
+
+def _detach(place: Place, how: StartFile) -> None:
+    if how.network == "bridge":
+        from ..network import detach
+
+        detach(place.id, place.root)
+
+
+def tear_down(place: Place) -> None:
+    """Take away what ``start`` made, after the container has ended. May be repeated."""
+    how = place.read("start.json", StartFile)
+    _detach(place, how)
+    place.container().delete(force=True)
+
+
+def _remember(place: Place, running: Running) -> None:
+    """Write down that it runs, and who watches."""
+    place.store.set_state(
+        place.id,
+        status=RUNNING,
+        pid=running.pid,
+        pid_start_time=running.start_time,
+        shim_pid=os.getpid(),
+        shim_start_time=process_start_time(os.getpid()),
+        started_at=timestamp(),
+        finished_at="",
+        exit_code=0,
+        reason="",
+        error="",
+        oom_killed=False,
+        health=None,
+    )

@@ -1,0 +1,100 @@
+"""The process that takes over when the shim is killed.
+
+It is forked from the shim after each start, so it holds the same descriptors: the container's
+pipes, terminal and pidfd, the socket and its clients. It does nothing but wait for its parent to
+die. Then it *is* the shim: it goes on where the other stopped, and forks a standby of its own. If
+it dies first, the shim forks another. So any one of the two may be killed, again and again.
+
+What it cannot do is wait(2) for a process that is not its child; see ``ending.wait_status``.
+
+Next: ``lean.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+
+from ..errors import MinirunError
+from ..state import process_start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from typing import NoReturn
+
+    from .supervise import Shim
+
+
+class Standby:
+    """The shim's view of its standby."""
+
+    def __init__(self, shim: Shim) -> None:
+        self._shim = shim
+        self.pid = -1
+        self.pidfd = -1
+        self._fork()
+
+    def _fork(self) -> None:
+        parent = os.pidfd_open(os.getpid())
+        self.pid = os.fork()
+        if self.pid == 0:
+            _stand_by(self._shim, parent)
+        os.close(parent)
+        self.pidfd = os.pidfd_open(self.pid)
+
+    def replace_if_dead(self, ready: Container[int]) -> None:
+        """Fork another when this one was killed."""
+        if self.pidfd in ready:
+            self._collect()
+            self._fork()
+
+    def renew(self) -> None:
+        """Replace it by one that knows the descriptors of now."""
+        self.dismiss()
+        self._fork()
+
+    def dismiss(self) -> None:
+        """End it: the shim is about to finish in good order."""
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        self._collect()
+
+    def _collect(self) -> None:
+        os.close(self.pidfd)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            return
+
+
+def _stand_by(shim: Shim, parent: int) -> NoReturn:
+    """Wait for the parent's death, then take over."""
+    try:
+        poll = select.poll()
+        poll.register(parent, select.POLLIN)
+        poll.poll()
+        os.close(parent)
+        if _is_needed(shim):
+            shim.standby = None
+            shim.place.store.set_state(
+                shim.place.id,
+                shim_pid=os.getpid(),
+                shim_start_time=process_start_time(os.getpid()),
+            )
+            shim.watch()
+            shim.loop()
+    finally:
+        os._exit(0)
+
+
+def _is_needed(shim: Shim) -> bool:
+    """Whether the container's end is still to be written down."""
+    try:
+        state = shim.place.store.read(shim.place.id).state
+    except MinirunError:
+        return False  # removed: the parent had finished
+    return shim.running is not None and state.pid == shim.running.pid
