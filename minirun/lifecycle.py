@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .plan import Plan, Setting
     from .runner import Observer
     from .spec import Resources, Spec
-    from .steps.rootfs import Overlay
+    from .steps.overlay import Overlay
 else:
     # The C half has all that is needed; the Python half builds enums for 3 ms.
     import _signal as signal

@@ -27,9 +27,20 @@ from .flags import Clone, Mount, SeccompFlag
 from .mount_options import PROPAGATIONS, MountOptions, parse
 from .record import Record, replace
 from .spec import Hooks, Process, Spec
-from .steps import devices, filters, handoff, identity, limits, mounts, namespaces, rootfs
+from .steps import (
+    devices,
+    filters,
+    handoff,
+    identity,
+    limits,
+    masks,
+    mounts,
+    namespaces,
+    overlay,
+    rootfs,
+)
 from .steps.base import Step
-from .steps.rootfs import Overlay
+from .steps.overlay import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -141,7 +152,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         namespaces.MakeMountsPrivate(),  # the host hears nothing
         setting.overlay
         and Clone.CLONE_NEWUSER not in new
-        and rootfs.MountOverlay(setting.overlay, setting.rootfs),  # a layer over the image
+        and overlay.MountOverlay(setting.overlay, setting.rootfs),  # a layer over the image
         rootfs.BindRootfs(setting.rootfs),  # pivot_root wants a mount point
         rootfs.OpenRootfs(setting.rootfs),  # paths are walked from this fd
         [_mount(entry, spec, host, setting) for entry in spec.mounts],  # proc, sys, dev, volumes
@@ -160,9 +171,9 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         spec.root.readonly and rootfs.ReadonlyRoot(),  # every mount point exists by now
         (spec.hostname or spec.domainname)
         and namespaces.SetHostname(spec.hostname, spec.domainname),
-        linux.sysctl and rootfs.SetSysctls(tuple(linux.sysctl.items())),
-        linux.readonly_paths and rootfs.ReadonlyPaths(linux.readonly_paths),
-        linux.masked_paths and rootfs.MaskPaths(linux.masked_paths),
+        linux.sysctl and masks.SetSysctls(tuple(linux.sysctl.items())),
+        linux.readonly_paths and masks.ReadonlyPaths(linux.readonly_paths),
+        linux.masked_paths and masks.MaskPaths(linux.masked_paths),
         priorities(process, linux),  # scheduler, io, memory, personality, rlimits
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),
@@ -247,13 +258,13 @@ def _idmapped_overlay(linux: Linux, setting: Setting) -> list[Step]:
     """Assemble the root outside the user namespace, where layers may still be id-mapped."""
     assert setting.overlay is not None
     mapped = tuple(f"{setting.layers}/{n}" for n in range(len(setting.overlay.lowers)))
-    overlay = replace(setting.overlay, lowers=mapped)
+    stack = replace(setting.overlay, lowers=mapped)
     owner = linux.uid_mappings[0].host_id, linux.gid_mappings[0].host_id
     return [
         namespaces.UnshareMounts(),
         namespaces.MakeOuterMountsPrivate(),
-        rootfs.MapLayers(setting.overlay.lowers, setting.layers),
-        rootfs.MountMappedOverlay(overlay, setting.rootfs, owner),
+        overlay.MapLayers(setting.overlay.lowers, setting.layers),
+        overlay.MountMappedOverlay(stack, setting.rootfs, owner),
     ]
 
 

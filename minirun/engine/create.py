@@ -22,7 +22,7 @@ from ..errors import HostError, MinirunError, UsageError
 from ..record import Record, replace
 from ..shim.place import StartFile
 from ..spec import IdMapping, Root, Spec
-from ..steps.rootfs import Overlay
+from ..steps.overlay import Overlay
 from .volumes import fill_fresh_volumes
 
 TYPE_CHECKING = False

@@ -20,7 +20,7 @@ from ..host import probe
 from ..lifecycle import Container, Request
 from ..seccomp import default_filter
 from ..spec import Capabilities, Linux, Mount, Namespace, Process, Root, Spec
-from ..steps.rootfs import Overlay
+from ..steps.overlay import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from .. import inroot, kernel
 from ..errors import MinirunError, SyscallError
 from ..flags import Clone, Mount
 from ..steps.copyup import copy_tree
-from ..steps.rootfs import Overlay
+from ..steps.overlay import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

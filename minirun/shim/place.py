@@ -12,7 +12,7 @@ from ..container.store import Store
 from ..decode import decode, encode
 from ..errors import StateError
 from ..record import EMPTY, Record
-from ..steps.rootfs import Overlay
+from ..steps.overlay import Overlay
 from .streams import Ends
 
 TYPE_CHECKING = False

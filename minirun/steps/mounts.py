@@ -20,7 +20,7 @@ from ..flags import AT_FDCWD, PROC_SUPER_MAGIC, At, FsConfig, Mount, MountAttr, 
 from ..mount_options import MountOptions
 from .base import Context, Step, quoted
 from .copyup import copy_tree
-from .rootfs import map_owners
+from .overlay import map_owners
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

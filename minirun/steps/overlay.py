@@ -1,0 +1,130 @@
+"""Steps that stack an image's layers and a writable one into a root file system.
+
+See: Documentation/filesystems/overlayfs.rst; mount_setattr(2), ID-mapped mounts.
+Next: ``rootfs.py``.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .. import inroot, kernel
+from ..errors import SyscallError
+from ..flags import AT_FDCWD, At, Mount, MountAttr, OpenTree
+from ..record import Record
+from .base import Context, Step, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import ClassVar
+
+
+class Overlay(Record):
+    """A writable layer over read-only ones. ``lowers`` are listed topmost first."""
+
+    lowers: tuple[str, ...]
+    upper: str = ""
+    work: str = ""
+
+    @property
+    def data(self) -> str:
+        r"""Return the mount data; ``\\``, ``:`` and ``,`` in a path are escaped.
+
+        What the writable layer holds must make sense without this mount, because ``commit`` and
+        ``build`` turn it into a layer of an image: so no redirects and no bare metadata.
+        """
+        lower = ":".join(map(_escape, self.lowers))
+        if not self.upper:
+            return f"lowerdir={lower}"
+        return (
+            f"lowerdir={lower},upperdir={_escape(self.upper)},workdir={_escape(self.work)},"
+            "redirect_dir=off,metacopy=off,index=off"
+        )
+
+
+def _escape(path: str) -> str:
+    for special in "\\:,":
+        path = path.replace(special, "\\" + special)
+    return path
+
+
+class MountOverlay(Step):
+    """Stack the image's layers and a writable one."""
+
+    id: ClassVar = "mount-rootfs"
+    why: ClassVar = "a writable layer over an image that every container shares"
+    man: ClassVar = "mount(2), Documentation/filesystems/overlayfs.rst"
+    check: ClassVar = "findmnt -N PID -o TARGET,OPTIONS /"
+    without: ClassVar = "what one container writes changes the image of all"
+
+    overlay: Overlay
+    target: str
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """Source ``overlay`` is only a name that shows up in mountinfo."""
+        data = quoted(self.overlay.data)
+        return (f'mount("overlay", {quoted(self.target)}, "overlay", 0, {data})',)
+
+    def apply(self, context: Context) -> None:
+        """Mount it on a directory of ours, outside anything the image controls."""
+        del context
+        kernel.mount("overlay", self.target, "overlay", Mount(0), self.overlay.data)
+
+
+class MapLayers(Step):
+    """Show the image's files as owned by the ids that the container's root really has."""
+
+    lane: ClassVar = "M"
+    id: ClassVar = "idmap-layers"
+    why: ClassVar = "uid 0 in the image and uid 0 in the container become the same user"
+    man: ClassVar = "mount_setattr(2), ID-mapped mounts"
+    check: ClassVar = "grep idmapped /proc/PID/mountinfo"
+    without: ClassVar = "every file of the image belongs to nobody (65534)"
+
+    lowers: tuple[str, ...]
+    target: str
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """Each layer is cloned, mapped and attached below a directory of ours."""
+        return (
+            "open_tree(AT_FDCWD, path, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)",
+            'mount_setattr(fd, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_IDMAP',
+        )
+
+    def apply(self, context: Context) -> None:
+        """Attach layer N at ``target``/N."""
+        for number, lower in enumerate(self.lowers):
+            tree = kernel.open_tree(AT_FDCWD, lower, OpenTree.OPEN_TREE_CLONE)
+            map_owners(tree, context.fds["userns"])
+            place = f"{self.target}/{number}"
+            os.makedirs(place, exist_ok=True)
+            target = os.open(place, os.O_PATH | os.O_DIRECTORY)
+            inroot.attach(tree, target)
+            os.close(target)
+            os.close(tree)
+
+
+class MountMappedOverlay(MountOverlay):
+    """The same, outside the user namespace: its layers are already mapped."""
+
+    lane: ClassVar = "M"
+
+    owner: tuple[int, int] = (0, 0)
+
+    def apply(self, context: Context) -> None:
+        """The writable layer is not mapped, so it must belong to the container's root."""
+        if self.overlay.upper:
+            os.chown(self.overlay.upper, *self.owner)
+        super().apply(context)
+
+
+def map_owners(tree_fd: int, userns_fd: int, *, recursive: bool = False) -> None:
+    """Make a detached mount show its owners through a user namespace's maps."""
+    flags = At.AT_EMPTY_PATH | (At.AT_RECURSIVE if recursive else At(0))
+    try:
+        kernel.mount_setattr(tree_fd, "", flags, MountAttr.MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
+    except SyscallError as error:
+        error.hint = "id-mapped mounts need Linux 5.12 and a file system that supports them"
+        raise
