@@ -28,6 +28,7 @@ LAYERS = (
     {"plan", "plan_exec", "explain", "features"},
     {"runner"},
     {"state", "lifecycle", "creation", "execute", "shim", "launcher", "oci"},
+    {"engine"},
     {"cli", "oci_cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
