@@ -15,7 +15,7 @@ import os
 import select
 
 from ..errors import MinirunError, StateError
-from ..shim import frames, listen
+from ..shim import frames, listen, spare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,17 +102,14 @@ def start(home: Home, container_id: str, *, narrate: str = "") -> Session:
     Raises:
         OSError: no process could be forked.
     """
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    if not narrate and _ask_launcher(home, container_id, theirs.fileno()):
+    if not narrate:
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        asked = _ask_launcher(home, container_id, theirs.fileno())
         theirs.close()
-        return Session(ours.detach())
-    pid = os.fork()
-    if pid == 0:
-        from ..shim.supervise import supervise
-
-        supervise(home.place(container_id), theirs.fileno(), narrate)
-    theirs.close()
-    return Session(ours.detach())
+        if asked:
+            return Session(ours.detach())
+        ours.close()
+    return Session(spare.give_order(home.place(container_id), narrate))
 
 
 def attach(home: Home, container_id: str) -> Session:

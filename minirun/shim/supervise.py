@@ -60,7 +60,8 @@ def supervise(place: Place, client: int, narrate: str = "") -> NoReturn:
 
 def _leave_caller(client: int) -> None:
     """Own session, no terminal, no descriptors of the caller, deaf to the keyboard's signals."""
-    os.setsid()
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
