@@ -23,6 +23,7 @@ Pure. Next: ``runner.py``, which walks the plan; ``explain.py``, which prints it
 from __future__ import annotations
 
 from . import capabilities as caps
+from .errors import SpecError
 from .flags import Clone, Mount, SeccompFlag
 from .mount_options import PROPAGATIONS, MountOptions, parse
 from .record import Record, replace
@@ -38,6 +39,7 @@ from .steps import (
     namespaces,
     overlay,
     rootfs,
+    trees,
 )
 from .steps.base import Step
 from .steps.overlay import Overlay
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from .host import Host
-    from .spec import Linux, Namespace
+    from .spec import IdMapping, Linux, Namespace
     from .spec import Mount as SpecMount
 
 NAMESPACES = {
@@ -138,7 +140,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         handoff.ForkIntermediate(),  # a child enters, we stay outside
         groups and limits.JoinCgroup(groups),  # its children are born inside
         process.oom_score_adj is not None and limits.SetOomScore(process.oom_score_adj),
-        binds and mounts.OpenTrees(binds),  # while host paths are still open to us
+        binds and trees.OpenTrees(binds, _joined_userns(linux)),  # while we can reach them
         setting.overlay
         and Clone.CLONE_NEWUSER in new
         and _idmapped_overlay(linux, setting),  # layers owned by the container's root
@@ -259,13 +261,18 @@ def _idmapped_overlay(linux: Linux, setting: Setting) -> list[Step]:
     assert setting.overlay is not None
     mapped = tuple(f"{setting.layers}/{n}" for n in range(len(setting.overlay.lowers)))
     stack = replace(setting.overlay, lowers=mapped)
-    owner = linux.uid_mappings[0].host_id, linux.gid_mappings[0].host_id
+    owner = _root_of(linux.uid_mappings), _root_of(linux.gid_mappings)
     return [
         namespaces.UnshareMounts(),
         namespaces.MakeOuterMountsPrivate(),
         overlay.MapLayers(setting.overlay.lowers, setting.layers),
         overlay.MountMappedOverlay(stack, setting.rootfs, owner),
     ]
+
+
+def _root_of(mappings: tuple[IdMapping, ...]) -> int:
+    """Return what the container's id 0 is outside."""
+    return next((m.host_id for m in mappings if m.container_id == 0), 0)
 
 
 def _is_bind(entry: SpecMount) -> bool:
@@ -277,7 +284,7 @@ def _bind_options(entry: SpecMount) -> MountOptions:
     return options if options.bind else replace(options, bind="bind")
 
 
-def _prepared_binds(spec: Spec) -> tuple[tuple[str, str, MountOptions], ...]:
+def _prepared_binds(spec: Spec) -> tuple[trees.HostTree, ...]:
     """Return the binds whose source must be opened before the namespaces are entered.
 
     In a user namespace the source may be out of reach; a mount that shares or receives events must
@@ -285,19 +292,28 @@ def _prepared_binds(spec: Spec) -> tuple[tuple[str, str, MountOptions], ...]:
     """
     in_userns = Clone.CLONE_NEWUSER in _all(spec.linux)
     found = []
-    for entry in filter(_is_bind, spec.mounts):
-        options = _bind_options(entry)
+    for index, entry in enumerate(spec.mounts):
+        if not _is_bind(entry):
+            continue
+        options, own = _bind_options(entry), (entry.uid_mappings, entry.gid_mappings)
+        if options.idmap and not in_userns and not own[0]:
+            problem = "idmap has no mappings: neither the mount nor the container has any"
+            raise SpecError(f"$.mounts[{index}]", problem, hint="add uidMappings and gidMappings")
         travels = any(p & (Mount.MS_SHARED | Mount.MS_SLAVE) for p in options.propagation)
-        if in_userns or travels or options.idmap:
-            found.append((entry.destination, entry.source, options))
+        if in_userns or travels or options.idmap or own[0]:
+            found.append(trees.HostTree(entry.destination, entry.source, options, *own))
     return tuple(found)
+
+
+def _joined_userns(linux: Linux) -> str:
+    return next((entry.path for entry in linux.namespaces if entry.type == "user"), "")
 
 
 def _mount(entry: SpecMount, spec: Spec, host: Host, setting: Setting) -> Step:
     """Return the step for one entry of ``mounts``."""
     if _is_bind(entry):
         options = _bind_options(entry)
-        prepared = any(entry.destination == place for place, _, _ in _prepared_binds(spec))
+        prepared = any(entry.destination == t.destination for t in _prepared_binds(spec))
         return mounts.MountBind(entry.source, entry.destination, options, prepared)
     options = parse(entry.options)
     if entry.type in ("cgroup", "cgroup2"):

@@ -168,12 +168,12 @@ def mounts(options: RunOptions, facts: Facts) -> tuple[Mount, ...]:
     """
     found = {mount.destination: mount for mount in default_mounts(options)}
     for target, source in facts.etc_files.items():
-        found[target] = Mount(target, "bind", source, ("rbind", "rprivate"))
+        found[target] = Mount(target, "bind", source, ("rbind", "rprivate", *_owned(facts)))
     for request in options.mounts:
         found[request.target] = _requested(request, facts)
     for target, source in facts.volumes.items():
         if target not in {request.target for request in options.mounts}:
-            found[target] = Mount(target, "bind", source, ("rbind", "rprivate"))
+            found[target] = Mount(target, "bind", source, ("rbind", "rprivate", *_owned(facts)))
     if facts.init:
         found[INIT_PATH] = Mount(INIT_PATH, "bind", facts.init, ("bind", "ro", "nosuid", "nodev"))
     # Sorting is stable: /dev comes before /dev/shm, and equals keep docker's order.
@@ -216,12 +216,21 @@ def _requested(request: MountRequest, facts: Facts) -> Mount:
         return Mount(request.target, "tmpfs", "tmpfs", (*_NO_EXEC, *own, *mode))
     if request.type == "volume":
         source = facts.volumes[request.target]
-        return Mount(request.target, "bind", source, ("rbind", "rprivate", *mode))
+        words = ("rbind", "rprivate", *_owned(facts), *mode)
+        return Mount(request.target, "bind", source, words)
     bind = "bind" if request.recursive == "disabled" else "rbind"
     if request.readonly and request.recursive == "readonly":
         mode = ("rro",)
     propagation = request.propagation or "rprivate"
     return Mount(request.target, "bind", request.source, (bind, propagation, *mode))
+
+
+def _owned(facts: Facts) -> tuple[str, ...]:
+    """Return what makes a volume the container's own in a user namespace too.
+
+    Never for a bind: there the owners are the host's users, and stay so, as with docker.
+    """
+    return ("idmap",) if facts.uid_mappings else ()
 
 
 # ── linux ─────────────────────────────────────────────────────────────────────────────────────

@@ -86,6 +86,23 @@ def _refuse_unsupported(options: RunOptions) -> None:
             raise UsageError(
                 f"{flag} is not supported", hint="addresses on the bridge are chosen by minirun"
             )
+    if options.userns == "auto":
+        _refuse_with_userns(options)
+
+
+def _refuse_with_userns(options: RunOptions) -> None:
+    """The root of a user namespace has no say in namespaces that are not its own."""
+    if options.privileged:
+        raise UsageError(
+            "privileged mode is incompatible with user namespaces", hint="add --userns host"
+        )
+    shared = {"network": options.network.mode, "PID": options.pid, "IPC": options.ipc}
+    for kind, mode in {**shared, "UTS": options.uts, "cgroup": options.cgroupns}.items():
+        if mode == "host" or mode.startswith("container:"):
+            raise UsageError(
+                f"cannot share a {kind} namespace when user namespaces are enabled",
+                hint="leave out --userns auto, or the sharing",
+            )
 
 
 def _record(home: Home, options: RunOptions, target: Target, container_id: str) -> ContainerRecord:

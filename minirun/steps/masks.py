@@ -157,9 +157,15 @@ class SetSysctls(Step):
 def sysctl_path(name: str) -> str:
     """Return the path below /proc/sys.
 
-    A name without slashes uses dots between parts; in one with slashes a dot is part of a name.
+    Whichever of . and / comes first separates the parts, and the other one is a dot in a part. See:
+    sysctl(8).
 
     >>> sysctl_path("net.ipv4.ip_forward")
     'net/ipv4/ip_forward'
+    >>> sysctl_path("net.ipv4.conf.eth0/1.forwarding")
+    'net/ipv4/conf/eth0.1/forwarding'
     """
-    return name if "/" in name else name.replace(".", "/")
+    dot, slash = name.find("."), name.find("/")
+    if dot < 0 or 0 <= slash < dot:
+        return name
+    return name.translate({ord("."): "/", ord("/"): "."})

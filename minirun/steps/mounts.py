@@ -20,7 +20,7 @@ from ..flags import AT_FDCWD, PROC_SUPER_MAGIC, At, FsConfig, Mount, MountAttr, 
 from ..mount_options import MountOptions
 from .base import Context, Step, quoted
 from .copyup import copy_tree
-from .overlay import map_owners
+from .trees import open_source, spell_clone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -167,36 +167,6 @@ def place(tree: int, target: int, options: MountOptions, destination: str) -> No
     os.close(target)
 
 
-class OpenTrees(Step):
-    """Take the sources of binds in hand while we still may."""
-
-    lane: ClassVar = "M"
-    id: ClassVar = "open-trees"
-    why: ClassVar = "the container's root may not reach these host paths, or map their owners"
-    man: ClassVar = "open_tree(2), mount_setattr(2)"
-    check: ClassVar = "grep idmapped /proc/PID/mountinfo"
-    without: ClassVar = "a volume cannot be mounted, or its files belong to nobody (65534)"
-
-    trees: tuple[tuple[str, str, MountOptions], ...]
-
-    @property
-    def call(self) -> tuple[str, ...]:
-        """One clone for each bind."""
-        return tuple(
-            f"open_tree(AT_FDCWD, {quoted(source)}, {_clone_flags(options)})"
-            for _, source, options in self.trees
-        )
-
-    def apply(self, context: Context) -> None:
-        """Leave the fds in ``context.trees``; the fork that makes init hands them on."""
-        for destination, source, options in self.trees:
-            tree = open_source(source, options)
-            if options.idmap:
-                recursive = options.idmap == "ridmap"
-                map_owners(tree, context.fds["userns"], recursive=recursive)
-            context.trees[destination] = tree
-
-
 class MountBind(Step):
     """Show a directory or file of the host inside."""
 
@@ -219,7 +189,7 @@ class MountBind(Step):
     @property
     def call(self) -> tuple[str, ...]:
         """Clone, restrict, attach."""
-        lines = [] if self.prepared else [_spell_clone(self.source, self.options)]
+        lines = [] if self.prepared else [spell_clone(self.source, self.options)]
         for set_, clear, at in _changes(self.options):
             what = f"attr_set={spell(set_)}" if set_ else f"attr_set=0, attr_clr={spell(clear)}"
             lines.append(f'mount_setattr(fd, "", {spell(at)}, {{{what}')
@@ -236,29 +206,6 @@ class MountBind(Step):
         if stat.S_ISLNK(os.fstat(target).st_mode):
             raise StepError(self.title, self.lane, f"{self.destination} is a symbolic link")
         place(tree, target, self.options, self.destination)
-
-
-def open_source(source: str, options: MountOptions) -> int:
-    """Return a detached clone of a host tree.
-
-    Raises:
-        SyscallError: with a hint when the source does not exist.
-    """
-    try:
-        return kernel.open_tree(AT_FDCWD, source, _clone_flags(options))
-    except SyscallError as error:
-        if error.errno == errno.ENOENT:
-            error.hint = f"create {source} first, or use a volume"
-        raise
-
-
-def _clone_flags(options: MountOptions) -> OpenTree:
-    flags = OpenTree.OPEN_TREE_CLONE | OpenTree.OPEN_TREE_CLOEXEC
-    return flags | OpenTree.AT_RECURSIVE if options.bind == "rbind" else flags
-
-
-def _spell_clone(source: str, options: MountOptions) -> str:
-    return f"open_tree(AT_FDCWD, {quoted(source)}, {spell(_clone_flags(options))})"
 
 
 def _changes(options: MountOptions) -> list[tuple[MountAttr, MountAttr, At]]:
@@ -285,7 +232,7 @@ class MountCgroup2(Step):
     def call(self) -> tuple[str, ...]:
         """Without a cgroup namespace the group's directory is bound instead."""
         if self.fallback:
-            return (_spell_clone(self.fallback, self.options), _MOVE)
+            return (spell_clone(self.fallback, self.options), _MOVE)
         attributes = spell(self.options.attr_set)
         return (
             'fsopen("cgroup2", FSOPEN_CLOEXEC)',
