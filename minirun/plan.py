@@ -176,6 +176,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         linux.sysctl and masks.SetSysctls(tuple(linux.sysctl.items())),
         linux.readonly_paths and masks.ReadonlyPaths(linux.readonly_paths),
         linux.masked_paths and masks.MaskPaths(linux.masked_paths),
+        confined(process) and filters.SetAppArmorProfile(process.apparmor_profile),  # at execve
         priorities(process, linux),  # scheduler, io, memory, personality, rlimits
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),
@@ -385,6 +386,11 @@ def set_identity(process: Process, host: Host) -> Step:
         sets = (held.bounding, held.effective, held.inheritable, held.permitted, held.ambient)
         masks = identity.CapabilityMasks(*map(caps.mask, sets))
     return identity.SetIdentity(process.user, masks, host.last_cap)
+
+
+def confined(process: Process) -> bool:
+    """Whether a profile of AppArmor is asked for."""
+    return process.apparmor_profile not in ("", "unconfined")
 
 
 def _filter(setting: Setting) -> tuple[bytes, SeccompFlag]:

@@ -15,7 +15,15 @@ Pure. Next: ``execute.py``, which finds the container and runs the plan.
 from __future__ import annotations
 
 from .flags import Clone
-from .plan import Plan, flatten, priorities, search_path, set_identity, variable_names
+from .plan import (
+    Plan,
+    confined,
+    flatten,
+    priorities,
+    search_path,
+    set_identity,
+    variable_names,
+)
 from .record import Record
 from .spec import ExecCpuAffinity, Process
 from .steps import devices, filters, handoff, identity, joining, limits, namespaces
@@ -81,6 +89,7 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         joining.ForkProcess(),  # a pid inside
         namespaces.NewSession(keyring=setting.keyring),  # no keys, no terminal of the caller
         process.terminal and devices.OpenConsole(process.console_size, show=False),
+        confined(process) and filters.SetAppArmorProfile(process.apparmor_profile),  # at execve
         priorities(process, spec.linux),  # scheduler, io, memory, personality, rlimits
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),

@@ -1,21 +1,55 @@
-"""The system call filter.
+"""Filters that the kernel applies to the program: a security module's profile, and seccomp.
 
-It is compiled in the runtime process, on the host's side, and only loaded here. It is the last act
-before execve where no_new_privs allows that; without no_new_privs loading needs CAP_SYS_ADMIN, so
-it must come before the capabilities are dropped, and the profile must then allow that dropping.
+A profile is only announced here; the kernel switches to it at execve. The seccomp program is
+compiled in the runtime process, on the host's side, and only loaded here. Loading it is the last act before
+execve where no_new_privs allows that; without no_new_privs it needs CAP_SYS_ADMIN, so it must come
+before the capabilities are dropped, and the program must then allow that dropping.
 
-See: seccomp(2). Next: ``handoff.py``.
+See: apparmor(7), seccomp(2). Next: ``handoff.py``.
 """
 
 from __future__ import annotations
 
-from .. import kernel
+import errno
+import os
+
+from .. import kernel, procfs
+from ..errors import SyscallError
 from ..flags import SeccompFlag, spell
 from .base import Context, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
+
+
+class SetAppArmorProfile(Step):
+    """Ask AppArmor to confine the program."""
+
+    id: ClassVar = "apparmor"
+    why: ClassVar = "the host's administrator decides which files and calls a profile allows"
+    man: ClassVar = "apparmor(7), aa_change_onexec(2)"
+    check: ClassVar = "cat /proc/PID/attr/current"
+    without: ClassVar = "the program runs unconfined by the security module"
+
+    profile: str
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """Through the private procfs: a faked /proc has swallowed this before (CVE-2019-16884)."""
+        return ("/attr/", f'write(fd, "exec {self.profile}"')
+
+    def apply(self, context: Context) -> None:
+        """Older kernels have one attr directory for all security modules."""
+        text = f"exec {self.profile}"
+        if context.proc_fd < 0:
+            context.proc_fd = procfs.open_private()
+        try:
+            procfs.write(context.proc_fd, f"{os.getpid()}/attr/apparmor/exec", text)
+        except SyscallError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            procfs.write(context.proc_fd, f"{os.getpid()}/attr/exec", text)
 
 
 class LoadSeccomp(Step):
