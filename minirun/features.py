@@ -70,7 +70,7 @@ def _linux(host: Host) -> dict[str, Any]:
             "knownFlags": sorted(FLAGS),
             "supportedFlags": sorted(FLAGS),
         },
-        "apparmor": {"enabled": False},
+        "apparmor": {"enabled": True},
         "selinux": {"enabled": False},
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
         "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},

@@ -1,9 +1,9 @@
 """Filters that the kernel applies to the program: a security module's profile, and seccomp.
 
 A profile is only announced here; the kernel switches to it at execve. The seccomp program is
-compiled in the runtime process, on the host's side, and only loaded here. Loading it is the last act before
-execve where no_new_privs allows that; without no_new_privs it needs CAP_SYS_ADMIN, so it must come
-before the capabilities are dropped, and the program must then allow that dropping.
+compiled in the runtime process, on the host's side, and only loaded here. Loading it is the last
+act before execve where no_new_privs allows that; without no_new_privs it needs CAP_SYS_ADMIN, so it
+must come before the capabilities are dropped, and the program must then allow that dropping.
 
 See: apparmor(7), seccomp(2). Next: ``handoff.py``.
 """
