@@ -88,13 +88,19 @@ def attach(tree_fd: int, target_fd: int) -> None:
 def _descend(fd: int, names: list[str], mode: int) -> int:
     """Make and open each directory below the previous one."""
     for name in names:
-        if name == "..":
-            raise SyscallError(f"mkdirat({fd}, '..')", errno.EINVAL)
-        try:  # noqa: SIM105 - contextlib costs 2 ms to import
-            os.mkdir(name, mode, dir_fd=fd)
-        except FileExistsError:
-            pass  # somebody was faster: the open below refuses a link
-        inner = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-        os.close(fd)
+        try:
+            inner = _make_and_open(fd, name, mode)
+        finally:
+            os.close(fd)
         fd = inner
     return fd
+
+
+def _make_and_open(parent: int, name: str, mode: int) -> int:
+    if name == "..":
+        raise SyscallError(f"mkdirat({parent}, '..')", errno.EINVAL)
+    try:  # noqa: SIM105 - contextlib costs 2 ms to import
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        pass  # somebody was faster: the open below refuses a link
+    return os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)

@@ -353,7 +353,11 @@ def _groups(setting: Setting, host: Host) -> tuple[tuple[str, str, tuple[str, ..
 
 def _owns_dev(spec: Spec) -> bool:
     """A bind of the host's /dev must not be written to."""
-    return not any(_is_bind(e) and e.destination.rstrip("/") == "/dev" for e in spec.mounts)
+    return not any(_is_bind(e) and _parts(e.destination) == ["dev"] for e in spec.mounts)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def _devices(spec: Spec) -> Step:

@@ -44,8 +44,11 @@ def open_private() -> int:
 def write(proc_fd: int, path: str, text: str) -> None:
     """Write one file of the private procfs, for example ``sys/net/ipv4/ip_forward``.
 
-    ``self`` is a symbolic link, which the walk refuses: name the pid instead.
+    ``self`` is a symbolic link, which the walk refuses: name the pid instead. So is ``..``, which
+    RESOLVE_BENEATH allows as long as it does not leave procfs: every file of the host is in there.
     """
+    if ".." in path.split("/"):
+        raise HostError(f"/proc/{path} holds '..'", hint="write where it really is")
     fd = kernel.openat2(proc_fd, path, os.O_WRONLY, 0, _STRICT)
     try:
         if kernel.fstatfs_type(fd) != PROC_SUPER_MAGIC:

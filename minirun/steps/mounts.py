@@ -16,10 +16,11 @@ import stat
 
 from .. import inroot, kernel
 from ..errors import HostError, StepError, SyscallError
-from ..flags import AT_FDCWD, PROC_SUPER_MAGIC, At, FsConfig, Mount, MountAttr, OpenTree, spell
+from ..flags import AT_FDCWD, At, FsConfig, Mount, MountAttr, OpenTree, spell
 from ..mount_options import MountOptions
 from .base import Context, Step, quoted
 from .copyup import copy_tree
+from .covering import require_may_cover
 from .trees import open_source, spell_clone
 
 TYPE_CHECKING = False
@@ -28,24 +29,6 @@ if TYPE_CHECKING:
 
 _NONE = MountAttr(0)
 _MOVE = 'move_mount(fd, "", fd, "", MOVE_MOUNT_F_EMPTY_PATH|MOVE_MOUNT_T_EMPTY_PATH)'
-
-#: What lxcfs provides; nothing else may cover a file of /proc (CVE-2019-16884).
-PROC_FILES_THAT_MAY_BE_COVERED = frozenset(
-    f"/proc/{name}"
-    for name in (
-        "cpuinfo",
-        "diskstats",
-        "meminfo",
-        "stat",
-        "swaps",
-        "uptime",
-        "loadavg",
-        "slabinfo",
-        "net/dev",
-        "sys/kernel/ns_last_pid",
-        "sys/crypto/fips_enabled",
-    )
-)
 
 
 class MountFilesystem(Step):
@@ -84,7 +67,7 @@ class MountFilesystem(Step):
         target = self._open_target(context)
         if self.options.tmpcopyup:
             copy_tree(target, tree)
-        place(tree, target, self.options, self.destination)
+        place(context, tree, target, self.options, self.destination)
 
     def _open_target(self, context: Context) -> int:
         """/proc and /sys must be what they seem: the runtime itself relies on them."""
@@ -146,17 +129,11 @@ def _spell_setting(setting: str) -> str:
     return f"fsconfig(fd, FSCONFIG_SET_FLAG, {quoted(key)}, NULL, 0)"
 
 
-def place(tree: int, target: int, options: MountOptions, destination: str) -> None:
-    """Attach a detached mount at its target, unless the target is a file of /proc."""
-    if (
-        kernel.fstatfs_type(target) == PROC_SUPER_MAGIC
-        and destination not in PROC_FILES_THAT_MAY_BE_COVERED
-        and kernel.fstatfs_type(tree) != PROC_SUPER_MAGIC
-    ):
-        raise HostError(
-            f"{destination} is inside /proc and may not be covered",
-            hint="the runtime and the kernel's own checks rely on the real /proc",
-        )
+def place(
+    context: Context, tree: int, target: int, options: MountOptions, destination: str
+) -> None:
+    """Attach a detached mount at its target, unless that hides /proc or /sys."""
+    require_may_cover(context.rootfs_fd, tree, target, destination)
     inroot.attach(tree, target)
     for propagation in options.propagation:
         flags = At.AT_EMPTY_PATH
@@ -205,7 +182,7 @@ class MountBind(Step):
         target = inroot.make_mountpoint(context.rootfs_fd, self.destination, tree)
         if stat.S_ISLNK(os.fstat(target).st_mode):
             raise StepError(self.title, self.lane, f"{self.destination} is a symbolic link")
-        place(tree, target, self.options, self.destination)
+        place(context, tree, target, self.options, self.destination)
 
 
 def _changes(options: MountOptions) -> list[tuple[MountAttr, MountAttr, At]]:
@@ -248,7 +225,7 @@ class MountCgroup2(Step):
         else:
             tree = make_filesystem("cgroup2", "cgroup", self.options)
         target = inroot.make_directory(context.rootfs_fd, self.destination)
-        place(tree, target, self.options, self.destination)
+        place(context, tree, target, self.options, self.destination)
 
 
 class MountCgroup1(Step):
@@ -284,6 +261,7 @@ class MountCgroup1(Step):
                 os.symlink(name, link, dir_fd=holder)
         kernel.mount_setattr(holder, "", At.AT_EMPTY_PATH, self.options.attr_set)
         target = inroot.make_directory(context.rootfs_fd, self.destination)
+        require_may_cover(context.rootfs_fd, holder, target, self.destination)
         inroot.attach(holder, target)
         for name, path, _ in self.groups:
             tree = kernel.open_tree(AT_FDCWD, path, OpenTree.OPEN_TREE_CLONE)

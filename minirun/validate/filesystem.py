@@ -6,7 +6,7 @@ See: config.md, Root and Mounts; config-linux.md, Devices. Pure. Next: ``plan.py
 from __future__ import annotations
 
 from .isolation import check_ranges
-from .rules import absolute, in_range, items, one_of, refuse
+from .rules import absolute, in_range, items, one_of, plain, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def check_mount(path: str, mount: Mount) -> None:
     absolute(where, mount.destination)
     if ".." in mount.destination.split("/"):
         refuse(where, f"{mount.destination!r} holds '..'", "write where it really is")
-    destination = mount.destination.rstrip("/")
-    if not destination:
+    destination = plain(mount.destination)
+    if destination == "/":
         refuse(where, "the root is $.root", "mount below it")
     options = frozenset(mount.options)
     is_bind = mount.type == "bind" or bool(options & _BINDS)

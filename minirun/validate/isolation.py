@@ -104,7 +104,9 @@ def check_ranges(path: str, mappings: tuple[IdMapping, ...]) -> None:
 def check_sysctl(name: str, kinds: frozenset[str]) -> None:
     """Refuse a sysctl that is not a namespace's own, or whose namespace is the host's."""
     path, dotted = f"$.linux.sysctl.{name}", normalized(name)
-    if not dotted or ".." in dotted or dotted.startswith(".") or dotted.endswith("."):
+    # A name becomes a path below /proc/sys. "/" and "//" are how "." and ".." are spelled here:
+    # net/../kernel/core_pattern begins with net, and would be the host's.
+    if not {"", "/", "//"}.isdisjoint(dotted.split(".")):
         refuse(path, "not the name of a sysctl", "for example net.core.somaxconn")
     if dotted == "kernel.hostname":
         refuse(path, "the name is set elsewhere", "use $.hostname")

@@ -48,6 +48,15 @@ def absolute(path: str, value: str) -> None:
         refuse(path, f"{value!r} is not an absolute path", "begin it with /")
 
 
+def plain(path: str) -> str:
+    """Return an absolute path without what has no meaning in it.
+
+    >>> plain("//proc/./")
+    '/proc'
+    """
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
 def unique(path: str, values: Iterable[str], hint: str = "") -> None:
     """Refuse an array in which a value occurs twice."""
     seen: set[str] = set()
