@@ -43,6 +43,7 @@ from .steps import (
 )
 from .steps.base import Step
 from .steps.overlay import Overlay
+from .validate.rules import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -353,11 +354,7 @@ def _groups(setting: Setting, host: Host) -> tuple[tuple[str, str, tuple[str, ..
 
 def _owns_dev(spec: Spec) -> bool:
     """A bind of the host's /dev must not be written to."""
-    return not any(_is_bind(e) and _parts(e.destination) == ["dev"] for e in spec.mounts)
-
-
-def _parts(path: str) -> list[str]:
-    return [part for part in path.split("/") if part not in ("", ".")]
+    return not any(_is_bind(e) and plain(e.destination) == "/dev" for e in spec.mounts)
 
 
 def _devices(spec: Spec) -> Step:

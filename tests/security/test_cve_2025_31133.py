@@ -5,8 +5,8 @@ Mechanism: files are masked by binding the container's /dev/null over them. The 
 writable, because the read-only remount has happened.
 
 Defence: ``steps/masks.py``, MaskPaths: the cover is an empty file of a detached, read-only tmpfs
-of our own; nothing of the container is used. Only a path that does not exist is skipped. The canary is
-the domain name of the container's own UTS namespace.
+of our own; nothing of the container is used. Only a path that does not exist is skipped. The canary
+is the domain name of the container's own UTS namespace.
 """
 
 from __future__ import annotations
