@@ -1,0 +1,135 @@
+"""The machine's disk, kernel and initrd: built once per recipe, kept outside the checkout.
+
+    guest/*, constraints.txt, …  ─▶  hash  ─▶  <cache>/<hash>/{root.img,vmlinuz,initrd}
+
+The hash covers what goes into the image and not the sources: those travel on a disk of their own at
+every boot, so editing the code never rebuilds the machine.
+
+Debian packages come from where this machine's own apt gets them, where it is the same release, and
+Python packages from this machine's pip. Inside there is no network at all.
+
+Next: ``machine.py``.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+GUEST = TOP / "tests" / "vm" / "guest"
+RELEASE = "bookworm"
+ROOT_BYTES = 6 << 30
+PYTHON = "3.11"  # the release's own
+MIRROR = "http://deb.debian.org/debian"
+#: Wheels for the release's glibc, 2.36, or older. pip does not count down by itself.
+GLIBC = ("2_34", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
+ALIASES = ("manylinux2014", "manylinux2010", "manylinux1")
+
+
+def cache() -> Path:
+    """Return where images are kept: MINIRUN_VM_CACHE, else the user's cache folder."""
+    if chosen := os.environ.get("MINIRUN_VM_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "minirun" / "vm"
+
+
+def image() -> Path:
+    """Return the folder of the machine's files, after building them if the recipe is new."""
+    built = cache() / recipe()
+    built.parent.mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not built.exists():
+            _drop_older()
+            _build(built)
+    return built
+
+
+def recipe() -> str:
+    """Return the hash over everything that the image is made of."""
+    sources = [*sorted(GUEST.iterdir()), TOP / "constraints.txt", TOP / "pyproject.toml"]
+    digest = hashlib.sha256(f"{RELEASE} {os.uname().machine}".encode())
+    for source in (*sources, Path(__file__)):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _drop_older() -> None:
+    """Images are gigabytes: only the newest recipe is worth its room."""
+    for folder in cache().iterdir():
+        if folder.is_dir():
+            shutil.rmtree(folder)
+
+
+def _build(built: Path) -> None:
+    if os.geteuid() != 0:
+        sys.exit("vm: building the image needs root\nhint: sudo scripts/vm build")
+    print(f"vm: building the image in {built}, once for this recipe", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=built.parent, prefix="build-") as name:
+        work = Path(name)
+        _wheels(work / "wheels")
+        _bootstrap(work / "root", work / "wheels")
+        _files(work / "root", work / "made")
+        (work / "made").rename(built)
+
+
+def _wheels(where: Path) -> None:
+    """Download what the machine's Python will install, with this machine's pip settings."""
+    tags = [*(f"manylinux_{version}" for version in GLIBC), *ALIASES]
+    argv = [sys.executable, "-m", "pip", "download", "-qq", "--dest", str(where)]
+    argv += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
+    argv += [f"--platform={tag}_{os.uname().machine}" for tag in tags]
+    argv += ["-c", str(TOP / "constraints.txt"), "-r", str(GUEST / "requirements.txt")]
+    subprocess.run(argv, check=True)
+
+
+def _bootstrap(root: Path, wheels: Path) -> None:
+    """Let mmdebstrap install Debian, and our hook finish it."""
+    options = root.with_name("apt.conf")
+    options.write_text(_apt_settings())
+    packages = (GUEST / "packages.txt").read_text().splitlines()
+    included = ",".join(line for line in packages if line and not line.startswith("#"))
+    hook = f'"{GUEST}/prepare" "$1" "{wheels}"'
+    argv = ["mmdebstrap", "--variant=minbase", "--format=directory", f"--include={included}"]
+    argv += [f"--aptopt={options}", f"--customize-hook={hook}", RELEASE, str(root), _mirror()]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{done.stderr[-4000:]}\nvm: mmdebstrap exited {done.returncode}")
+
+
+def _files(root: Path, made: Path) -> None:
+    """Turn the tree into what qemu boots from."""
+    made.mkdir()
+    for pattern, name in (("vmlinuz-*", "vmlinuz"), ("initrd.img-*", "initrd")):
+        (newest,) = (root / "boot").glob(pattern)
+        shutil.copy(newest, made / name)
+    # No journal: every boot starts from this same image, so nobody reads it after a crash.
+    argv = ["mke2fs", "-q", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", str(root)]
+    subprocess.run([*argv, str(made / "root.img"), f"{ROOT_BYTES >> 20}M"], check=True)
+
+
+def _apt_settings() -> str:
+    """Return how this machine's apt reaches its servers: proxies, certificates, retries."""
+    if shutil.which("apt-config") is None:
+        return ""
+    dump = subprocess.run(["apt-config", "dump"], check=True, capture_output=True, text=True)
+    lines = (line for line in dump.stdout.splitlines() if line.startswith("Acquire::"))
+    return "".join(line + "\n" for line in lines)
+
+
+def _mirror() -> str:
+    """Return this machine's own list of servers where it has the same release, else Debian's."""
+    if chosen := os.environ.get("MINIRUN_VM_MIRROR"):
+        return chosen
+    listed = Path("/etc/apt/sources.list.d/debian.sources")
+    if listed.exists() and RELEASE in listed.read_text():
+        return str(listed)
+    listed = Path("/etc/apt/sources.list")
+    return str(listed) if listed.exists() and RELEASE in listed.read_text() else MIRROR

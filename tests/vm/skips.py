@@ -1,0 +1,45 @@
+"""Which tests run nowhere: skipped by both lanes, judged from the two JUnit reports.
+
+A test that needs cgroup v1 runs on one machine, a test that needs cgroup v2 on the other. What both
+leave out is a hole, unless it asks for hardware.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+#: Skips that no machine of ours can undo.
+HARDWARE = ("missing feature: kvm", "hardware")
+
+
+def never_run(here: Path, there: Path) -> int:
+    """Print the tests that no lane has run; return 1 if there is any."""
+    skipped = _skipped(here)
+    elsewhere = _outcomes(there)
+    holes = [test for test in skipped if not elsewhere.get(test, False)]
+    for test in holes:
+        print(f"runs in neither lane: {test}: {skipped[test]}")
+    print(f"skipped here: {len(skipped)}, of those run in the machine: {len(skipped) - len(holes)}")
+    return 1 if holes else 0
+
+
+def _name(case: ElementTree.Element) -> str:
+    return f"{case.get('classname')}::{case.get('name')}"
+
+
+def _skipped(report: Path) -> dict[str, str]:
+    """Return {test: why} of what was skipped, hardware left out."""
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        skip = case.find("skipped")
+        why = "" if skip is None else skip.get("message", "")
+        if skip is not None and not any(word in why for word in HARDWARE):
+            found[_name(case)] = why
+    return found
+
+
+def _outcomes(report: Path) -> dict[str, bool]:
+    """Return {test: whether it ran}."""
+    cases = ElementTree.parse(report).iter("testcase")
+    return {_name(case): case.find("skipped") is None for case in cases}
