@@ -9,14 +9,16 @@ See: fsopen(2), fsmount(2), overlayfs.rst. Next: ``build_copy.py``. Needs CAP_SY
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from .. import kernel
 from ..errors import HostError, ImageError, SyscallError
-from ..flags import FsConfig, MountAttr, Resolve
+from ..flags import AT_FDCWD, Clone, FsConfig, Mount, MountAttr, OpenTree, Resolve
 
 IN_ROOT = Resolve.RESOLVE_IN_ROOT | Resolve.RESOLVE_NO_MAGICLINKS
 #: Features whose marks in the upper folder mean nothing outside of this mount.
@@ -45,32 +47,57 @@ def merged(
 
 
 def _overlay(lowers: Sequence[Path], upper: Path | None, work: Path | None) -> int:
-    context = kernel.fsopen("overlay")
+    above = {} if upper is None or work is None else {"upperdir": upper, "workdir": work}
     try:
-        _set_lowers(context, lowers)
-        options = dict(_OFF)
-        if upper is not None and work is not None:
-            options |= {"upperdir": str(upper), "workdir": str(work)}
-        for key, value in options.items():
-            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, key, value)
-        kernel.fsconfig(context, FsConfig.FSCONFIG_CMD_CREATE, None, None)
-        return kernel.fsmount(context, MountAttr(0))
+        try:
+            return _configured(lowers, above)
+        except SyscallError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return _mounted_aside(lowers, above)
     except SyscallError as error:
         hint = "building needs root, and a file system below the image store that is no overlay"
         raise HostError(f"cannot put the layers together: {error}", hint=hint) from error
+
+
+def _configured(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
+    """Name the layers one by one, which Linux 6.8 and later understand."""
+    context = kernel.fsopen("overlay")
+    try:
+        for lower in lowers:
+            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, "lowerdir+", str(lower))
+        for key, value in {**above, **_OFF}.items():
+            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, key, str(value))
+        kernel.fsconfig(context, FsConfig.FSCONFIG_CMD_CREATE, None, None)
+        return kernel.fsmount(context, MountAttr(0))
     finally:
         os.close(context)
 
 
-def _set_lowers(context: int, lowers: Sequence[Path]) -> None:
-    """Name the layers one by one (Linux 6.5), else in one string, which holds fewer."""
-    try:
-        for lower in lowers:
-            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, "lowerdir+", str(lower))
-    except SyscallError:
-        escaped = [str(lower).replace("\\", "\\\\").replace(":", "\\:") for lower in lowers]
-        joined = ":".join(escaped)
-        kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, "lowerdir", joined)
+def _mounted_aside(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
+    """Mount as before Linux 6.8, in a mount namespace that ends with its only thread.
+
+    Before that, fsconfig(2) takes all layers as one value of at most 255 bytes. mount(2) takes
+    4095, and by descriptor a layer needs 18 of them, however deep the store lies.
+    """
+    with ExitStack() as stack:
+        held = {}
+        for path in (*lowers, *above.values()):
+            held[path] = fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+        data = "lowerdir=" + ":".join(f"/proc/self/fd/{held[path]}" for path in lowers)
+        data += "".join(f",{key}=/proc/self/fd/{held[path]}" for key, path in above.items())
+        data += "".join(f",{key}={value}" for key, value in _OFF.items())
+        with ThreadPoolExecutor(1) as aside:
+            return aside.submit(_mount_and_clone, str(lowers[0]), data).result()
+
+
+def _mount_and_clone(place: str, data: str) -> int:
+    """Return a detached clone of an overlay; runs in a thread that has nothing else to do."""
+    kernel.unshare(Clone.CLONE_NEWNS)
+    kernel.mount(None, "/", None, Mount.MS_REC | Mount.MS_PRIVATE, None)
+    kernel.mount("overlay", place, "overlay", Mount(0), data)
+    return kernel.open_tree(AT_FDCWD, place, OpenTree.OPEN_TREE_CLONE)
 
 
 def open_in(root: int, path: str, flags: int) -> int:

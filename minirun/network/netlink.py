@@ -153,7 +153,8 @@ class NetlinkSocket:
                 out; a netfilter batch is one transaction, of which nothing remains. The socket is
                 not to be used again, because answers may still be queued.
         """
-        open_sequences = dict(zip(self._send(requests), requests, strict=True))
+        sent = zip(self._send(requests), requests, strict=True)
+        open_sequences = {number: request for number, request in sent if request not in _MARKS}
         replies = []
         while open_sequences:
             data = self._socket.recv(_BUFFER_BYTES)
@@ -167,7 +168,10 @@ class NetlinkSocket:
         return replies
 
     def send_batch(self, requests: Sequence[Request]) -> None:
-        """Like request, between the two marks that make netfilter requests one transaction."""
+        """Like request, between the two marks that make netfilter requests one transaction.
+
+        The marks are not waited for: they are acknowledged only since Linux 6.10.
+        """
         self.request(_BATCH_BEGIN, *requests, _BATCH_END)
 
     def _send(self, requests: Sequence[Request]) -> list[int]:
@@ -195,7 +199,7 @@ class NetlinkSocket:
 def _encode(request: Request, sequence: int) -> bytes:
     flags = request.flags | NLM_F_REQUEST
     # A dump ends with NLMSG_DONE; everything else ends with the ack that is asked for here.
-    if flags & NLM_F_DUMP != NLM_F_DUMP:
+    if flags & NLM_F_DUMP != NLM_F_DUMP and request not in _MARKS:
         flags |= NLM_F_ACK
     length = _HEADER.size + len(request.body)
     header = _HEADER.pack(length, request.kind, flags, sequence, 0)
@@ -232,6 +236,7 @@ def _raise_if_refused(
 _NFTABLES = struct.pack("=BB", 0, 0) + struct.pack(">H", 10)
 _BATCH_BEGIN = Request(0x10, 0, _NFTABLES, "NFNL_MSG_BATCH_BEGIN")
 _BATCH_END = Request(0x11, 0, _NFTABLES, "NFNL_MSG_BATCH_END")
+_MARKS = (_BATCH_BEGIN, _BATCH_END)
 
 
 def write_sysctl(name: str, value: str) -> None:
