@@ -48,6 +48,8 @@ class V2Driver(Driver):
         self._tree: Hierarchy = host.cgroup2
         self._top = self._tree.mount if path.startswith("/") else self._tree.base
         self.directory = f"{self._top}/{path.lstrip('/')}"
+        #: One tree, one directory: named by the empty string, as in /proc/PID/cgroup.
+        self.dirs = {"": self.directory}
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -172,9 +174,6 @@ class V2Driver(Driver):
         return tuple(found)
 
     # ── below ─────────────────────────────────────────────────────────────────────────────────
-
-    def _own_directories(self) -> list[str]:
-        return [self.directory]
 
     def _ready(self, controller: str) -> str:
         return self.directory

@@ -45,12 +45,15 @@ class CreateCgroup(Step):
         return tuple(f'mkdir("{directory}"' for directory in self.directories)
 
     def apply(self, context: Context) -> None:
-        """Register the removal first: a limit that is refused must not leave the directory."""
+        """Register the removal first: a limit that is refused must not leave the directory.
+
+        Without resources there are device rules all the same: whoever may make a node of the
+        host's disk must not be able to open it.
+        """
         assert context.cgroup is not None
         context.undo.append(context.cgroup.delete)
         context.cgroup.create()
-        if self.resources is not None:
-            context.cgroup.apply(self.resources)
+        context.cgroup.apply(self.resources)
 
 
 class JoinCgroup(Step):

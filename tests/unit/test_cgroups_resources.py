@@ -281,8 +281,8 @@ def test_open_driver_refuses_paths_out_of_the_tree(path: str) -> None:
 def test_open_driver_places_relative_paths_below_the_base() -> None:
     user = Hierarchy(mount="/cg", own="/cg/user/shell", base="/cg/user")
     host = Host(controllers={"memory": user}, cgroup2=user)
-    assert dict(open_driver(host, "minirun/x").dirs) == {"memory": "/cg/user/minirun/x"}
-    assert dict(open_driver(host, "/minirun//x/").dirs) == {"memory": "/cg/minirun/x"}
+    assert dict(open_driver(host, "minirun/x").dirs) == {"": "/cg/user/minirun/x"}
+    assert dict(open_driver(host, "/minirun//x/").dirs) == {"": "/cg/minirun/x"}
 
 
 def test_open_driver_knows_its_managers() -> None:
