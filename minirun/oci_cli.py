@@ -135,7 +135,7 @@ def _cgroup_manager(values: Values) -> str:
 
 def sentence(error: MinirunError, verb: str) -> str:
     """Return an error in the words that callers search for."""
-    text = str(error)
+    text = _in_words(str(error))
     if isinstance(error, StepError):
         # A program that is missing or cannot be executed is told as Go's exec package tells it.
         reason = error.reason if error.exit_code in (126, 127) else text
@@ -143,6 +143,14 @@ def sentence(error: MinirunError, verb: str) -> str:
     elif error.exit_code in (126, 127):
         text = f"unable to start container process: {text}"
     return f"minirun-oci {verb} failed: {text}" if verb in _WRAPPED else text
+
+
+def _in_words(text: str) -> str:
+    """Add what a final errno means: podman tells 126 from 127 by these words."""
+    import errno
+
+    number = getattr(errno, text.rpartition(" ")[2], None)
+    return f"{text}: {os.strerror(number).lower()}" if isinstance(number, int) else text
 
 
 def _tell(report: Report | None, text: str, hint: str) -> None:

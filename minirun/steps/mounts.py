@@ -18,6 +18,7 @@ from .. import inroot, kernel
 from ..errors import HostError, StepError, SyscallError
 from ..flags import AT_FDCWD, At, FsConfig, Mount, MountAttr, OpenTree, spell
 from ..mount_options import MountOptions
+from ..record import replace
 from .base import Context, Step, quoted
 from .copyup import copy_tree
 from .covering import require_may_cover
@@ -62,12 +63,25 @@ class MountFilesystem(Step):
         )
 
     def apply(self, context: Context) -> None:
-        """Mount it."""
-        tree = make_filesystem(self.fstype, self.source, self.options)
+        """Mount it; what the image says about a directory's mode holds for a tmpfs on it too."""
+        options = self.options
+        if self.fstype == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
+            options = replace(options, data=(*options.data, *self._mode_beneath(context)))
+        tree = make_filesystem(self.fstype, self.source, options)
         target = self._open_target(context)
         if self.options.tmpcopyup:
             copy_tree(target, tree)
         place(context, tree, target, self.options, self.destination)
+
+    def _mode_beneath(self, context: Context) -> tuple[str, ...]:
+        """Return the mode of the directory to be covered, as an option; none where it is new."""
+        try:
+            fd = inroot.open_in_root(context.rootfs_fd, self.destination)
+        except SyscallError:
+            return ()
+        mode = os.fstat(fd).st_mode & 0o7777
+        os.close(fd)
+        return (f"mode={mode:o}",)
 
     def _open_target(self, context: Context) -> int:
         """/proc and /sys must be what they seem: the runtime itself relies on them."""
