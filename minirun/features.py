@@ -75,5 +75,5 @@ def _linux(host: Host) -> dict[str, Any]:
         "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
         "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
         "mountExtensions": {"idmap": {"enabled": "idmapped_mounts" in host.features}},
-        "netDevices": {"enabled": False},
+        "netDevices": {"enabled": True},
     }

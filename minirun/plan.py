@@ -135,6 +135,10 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     binds = _prepared_binds(spec)
     new = _new_namespaces(linux)
     nnp = process.no_new_privileges
+    kept = setting.seccomp
+    seccomp = filters.LoadSeccomp(kept.program, kept.flags) if kept else None
+    # Whoever is to be asked about calls must get the listener while the runtime is still there.
+    late = nnp and not (seccomp and seccomp.is_watched)
     return Plan(tuple(flatten((
         setting.cgroup and limits.CreateCgroup(setting.cgroup, linux.resources, (), groups),
         Clone.CLONE_NEWUSER in new and _create_user_namespace(linux),
@@ -163,6 +167,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         process.terminal and devices.OpenConsole(process.console_size),  # a pty of our own
         handoff.MakeWorkdir(process.cwd),  # while the root is writable
         setting.network and handoff.AttachNetwork(setting.network),  # veth
+        linux.net_devices and namespaces.MoveNetDevices(_net_devices(linux)),
         hooks.prestart and handoff.RunRuntimeHooks("prestart", hooks.prestart, "creating"),
         hooks.create_runtime
         and handoff.RunRuntimeHooks("createRuntime", hooks.create_runtime, "creating"),
@@ -182,17 +187,19 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),
-        setting.seccomp and not nnp and filters.LoadSeccomp(*_filter(setting)),
+        seccomp and not late and seccomp,  # while we still have CAP_SYS_ADMIN
         set_identity(process, host),  # groups, gid, uid, capabilities
         identity.ChangeDirectory(process.cwd),  # and prove that it is inside
         handoff.FindExecutable(process.args[0], search_path(process.env)),  # as the user
+        seccomp and seccomp.is_watched and _send_listener(linux),  # before anybody can say start
         handoff.SaveState(setting.state_path),  # status: created
         handoff.WaitForStart(),  # until somebody says start
         hooks.start_container
         and handoff.RunHooks("startContainer", hooks.start_container, "created", process.env),
         handoff.CloseFds(setting.keep_fds),  # nothing of the host stays open
-        setting.seccomp and nnp and filters.LoadSeccomp(*_filter(setting)),  # as late as possible
-        handoff.Execve(process.args, process.env),  # the process becomes the program
+        handoff.PrepareExecve(process.args, process.env),  # nothing is left to do but go
+        seccomp and late and seccomp,  # as late as possible
+        handoff.Execve(),  # the process becomes the program
     ))))  # fmt: skip
 
 
@@ -331,7 +338,8 @@ def _mount_cgroup(
     options = replace(options, data=())
     if host.cgroup_mode != "v2":
         return mounts.MountCgroup1(destination, options, _groups(setting, host))
-    own = dict(setting.cgroup_directories).get("unified", "/sys/fs/cgroup")
+    tree = host.cgroup2.own if host.cgroup2 else "/sys/fs/cgroup"
+    own = dict(setting.cgroup_directories).get("", tree)
     namespaced = spec.namespace("cgroup") is not None
     return mounts.MountCgroup2(destination, options, "" if namespaced else own)
 
@@ -394,9 +402,15 @@ def confined(process: Process) -> bool:
     return process.apparmor_profile not in ("", "unconfined")
 
 
-def _filter(setting: Setting) -> tuple[bytes, SeccompFlag]:
-    assert setting.seccomp is not None
-    return setting.seccomp.program, setting.seccomp.flags
+def _send_listener(linux: Linux) -> Step | None:
+    asked = linux.seccomp
+    if asked is None:
+        return None
+    return filters.SendListener(asked.listener_path, asked.listener_metadata)
+
+
+def _net_devices(linux: Linux) -> tuple[tuple[str, str], ...]:
+    return tuple((name, device.name) for name, device in linux.net_devices.items())
 
 
 def variable_names(env: tuple[str, ...]) -> set[str]:

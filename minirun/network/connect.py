@@ -191,7 +191,7 @@ def _connect(ours: Names, network: Network, lease: Lease, netns_fd: int) -> None
     with NetlinkSocket(NETLINK_ROUTE) as route:
         route.request(cable, links.set_hairpin(lease.veth))
     bridge.silence_ipv6(lease.veth)
-    with _Inside(netns_fd), NetlinkSocket(NETLINK_ROUTE) as inside:
+    with Inside(netns_fd), NetlinkSocket(NETLINK_ROUTE) as inside:
         (eth0,) = links.parse_links(inside.request(links.get_link(INTERFACE)))
         bridge.silence_ipv6(INTERFACE)
         inside.request(
@@ -255,11 +255,11 @@ def _sweep(book: Ledger, ours: Names, network: Network) -> None:
 
 
 def _set_up_loopback(netns_fd: int) -> None:
-    with _Inside(netns_fd), NetlinkSocket(NETLINK_ROUTE) as inside:
+    with Inside(netns_fd), NetlinkSocket(NETLINK_ROUTE) as inside:
         inside.request(links.set_up(links.LOOPBACK_INDEX))
 
 
-class _Inside:
+class Inside:
     """Be in another network namespace for the length of a with block; single-threaded only."""
 
     def __init__(self, netns_fd: int) -> None:

@@ -110,6 +110,12 @@ def set_up(index: int) -> Request:
     return Request(_RTM_NEWLINK, 0, _ifinfo(index, up=True), f"RTM_NEWLINK {index} up")
 
 
+def move_link(index: int, netns_fd: int, name: str) -> Request:
+    """Move a link to another namespace and name it there, in one act: no name can collide here."""
+    body = _ifinfo(index) + u32(_IFLA_NET_NS_FD, netns_fd) + text(_IFLA_IFNAME, name)
+    return Request(_RTM_NEWLINK, 0, body, f"RTM_NEWLINK {index} netns {netns_fd} name {name}")
+
+
 def delete_link(name: str) -> Request:
     """Delete a link; a cable disappears with both its ends."""
     body = _ifinfo() + text(_IFLA_IFNAME, name)

@@ -52,6 +52,7 @@ class Context:
         attach_network: connects the network namespace of a pid.
         save_state: writes state.json with a status.
         executable: the program to execute, once found.
+        execve: executes it, with everything made ahead.
         home: HOME for a program whose environment has none.
         handed_over: whether errors go to the result FIFO instead of the channel.
     """
@@ -76,6 +77,7 @@ class Context:
         self.attach_network: Callable[[int], None] = _unset
         self.save_state: Callable[[str], None] = _unset
         self.executable = ""
+        self.execve: Callable[[], None] = _unset
         self.home = "/"
         self.handed_over = False
 

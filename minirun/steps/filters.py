@@ -10,8 +10,11 @@ See: apparmor(7), seccomp(2). Next: ``handoff.py``.
 
 from __future__ import annotations
 
+import _socket
 import errno
+import json
 import os
+import struct
 
 from .. import kernel, procfs
 from ..errors import SyscallError
@@ -74,9 +77,52 @@ class LoadSeccomp(Step):
     def apply(self, context: Context) -> None:
         """Load it; from here on the interpreter itself is filtered."""
         fd = kernel.seccomp_set_mode_filter(self.program, self.flags)
-        if self.flags & SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        if self.is_watched:
             context.fds["seccomp"] = fd
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a program outside decides about some calls. See: seccomp_unotify(2)."""
+        return bool(self.flags & SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER)
 
     def __repr__(self) -> str:
         """Leave out the program."""
         return f"LoadSeccomp({len(self.program) // 8} instructions, {spell(self.flags)})"
+
+
+class SendListener(Step):
+    """Hand the filter's listener to the program that decides."""
+
+    lane: ClassVar = "R"
+    id: ClassVar = "send-listener"
+    why: ClassVar = "somebody outside answers the calls that the filter only reports"
+    man: ClassVar = "seccomp_unotify(2), config-linux.md (The Container Process State)"
+    check: ClassVar = "ls -l /proc/AGENT/fd | grep seccomp"
+    without: ClassVar = "the first such call of the program waits for ever"
+
+    path: str
+    metadata: str = ""
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """One message, one descriptor."""
+        return (f'connect(fd, {{sa_family=AF_UNIX, sun_path="{self.path}"', "sendmsg(fd, ")
+
+    def apply(self, context: Context) -> None:
+        """From outside: inside, the filter may be in the way of sending."""
+        fd = context.fds.pop("seccomp")
+        state = {
+            "ociVersion": "1.3.0",
+            "fds": ["seccompFd"],
+            "pid": context.init_pid,
+            "metadata": self.metadata,
+            "state": context.state("creating"),
+        }
+        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+        try:
+            link.connect(self.path)
+            rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))]
+            link.sendmsg([json.dumps(state).encode()], rights)
+        finally:
+            link.close()
+            os.close(fd)

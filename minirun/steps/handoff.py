@@ -234,25 +234,25 @@ class CloseFds(Step):
         kernel.close_range(place + 1, 2**31 - 1, cloexec=False)
 
 
-class Execve(Step):
-    """The process becomes the program."""
+class PrepareExecve(Step):
+    """All that execve needs is made while the interpreter may still make any system call."""
 
-    id: ClassVar = "execve"
-    why: ClassVar = "the runtime is gone; only its namespaces, limits and filters remain"
-    man: ClassVar = "execve(2)"
-    check: ClassVar = "readlink /proc/PID/exe"
-    without: ClassVar = "nothing of yours ever runs"
+    id: ClassVar = "prepare-execve"
+    why: ClassVar = "a filter of few calls must bear on the program, not on the interpreter before"
+    man: ClassVar = "signal(7), sigprocmask(2), seccomp(2)"
+    check: ClassVar = "grep -E 'SigBlk|SigIgn' /proc/PID/status"
+    without: ClassVar = "a profile that allows what the program needs kills the runtime instead"
 
     args: tuple[str, ...]
     env: tuple[str, ...]
 
     @property
     def call(self) -> tuple[str, ...]:
-        """The path was resolved before."""
-        return ("execve(",)
+        """Python ignores two signals; the program must not inherit that."""
+        return ("rt_sigaction(SIGPIPE, {sa_handler=SIG_DFL", "rt_sigprocmask(SIG_SETMASK, [], ")
 
     def apply(self, context: Context) -> None:
-        """Undo what the interpreter changed about signals, then go."""
+        """Undo what the interpreter changed about signals, lay out arguments and environment."""
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -262,7 +262,27 @@ class Execve(Step):
             environment[name] = value
         if not environment.get("HOME"):
             environment["HOME"] = context.home
+        words = [f"{name}={value}" for name, value in environment.items()]
+        context.execve = kernel.execve_later(context.executable, self.args, words)
+
+
+class Execve(Step):
+    """The process becomes the program."""
+
+    id: ClassVar = "execve"
+    why: ClassVar = "the runtime is gone; only its namespaces, limits and filters remain"
+    man: ClassVar = "execve(2)"
+    check: ClassVar = "readlink /proc/PID/exe"
+    without: ClassVar = "nothing of yours ever runs"
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """The path was resolved before."""
+        return ("execve(",)
+
+    def apply(self, context: Context) -> None:
+        """Under the filter, so not one call more than this."""
         try:
-            os.execve(context.executable, self.args, environment)
+            context.execve()
         except OSError as error:
             raise explain_exec_error(context.executable, error) from error

@@ -333,3 +333,33 @@ class SetHostname(Step):
             kernel.sethostname(self.hostname)
         if self.domainname:
             kernel.setdomainname(self.domainname)
+
+
+class MoveNetDevices(Step):
+    """Give interfaces of the host to the container."""
+
+    lane: ClassVar = "R"
+    id: ClassVar = "move-net-devices"
+    why: ClassVar = "a network card, RDMA above all, works at full speed without a bridge"
+    man: ClassVar = "network_namespaces(7), config-linux.md (Network Devices)"
+    check: ClassVar = "nsenter -t PID -n ip link"
+    without: ClassVar = "the container has only virtual interfaces"
+
+    #: (name on the host, name inside; "" keeps it)
+    devices: tuple[tuple[str, str], ...]
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """Requests over netlink, as for AttachNetwork."""
+        return ("socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE",)
+
+    def apply(self, context: Context) -> None:
+        """Netlink is imported here: few containers take hardware along."""
+        from ..network.handover import move_device
+
+        netns = os.open(f"/proc/{context.init_pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            for name, inside in self.devices:
+                move_device(name, netns, inside)
+        finally:
+            os.close(netns)

@@ -26,7 +26,7 @@ from .rules import absolute, is_digits, items, one_of, refuse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
-    from ..spec import Hooks, IntelRdt, Linux, Seccomp, Spec
+    from ..spec import Hooks, Linux, Seccomp, Spec
 
 VERSIONS = "1.0.0 to 1.3.0"
 
@@ -99,7 +99,7 @@ def _linux(linux: Linux, host: Host) -> None:
             one_of(path, flag, MEMORY_FLAGS)
         process.check_list("$.linux.memoryPolicy.nodes", linux.memory_policy.nodes)
     if linux.intel_rdt:
-        check_intel_rdt(linux.intel_rdt)
+        refuse("$.linux.intelRdt", "is not supported", "limit the cache on the host, by its groups")
 
 
 def check_seccomp(seccomp: Seccomp) -> None:
@@ -112,13 +112,3 @@ def check_seccomp(seccomp: Seccomp) -> None:
         absolute(path, seccomp.listener_path)
     if seccomp.listener_metadata and not seccomp.listener_path:
         refuse("$.linux.seccomp.listenerMetadata", "there is no listenerPath to send it to")
-
-
-def check_intel_rdt(rdt: IntelRdt) -> None:
-    """Check the name of a class of service: it becomes a directory of resctrl."""
-    path = "$.linux.intelRdt.closID"
-    if rdt.clos_id in (".", "..") or "/" in rdt.clos_id or "\n" in rdt.clos_id:
-        refuse(path, f"{rdt.clos_id!r} is no name of a directory", "without '/'")
-    for where, line in items("$.linux.intelRdt.schemata", rdt.schemata):
-        if "\n" in line or ":" not in line:
-            refuse(where, f"{line!r} is not one schema", "for example L3:0=f;1=f")
