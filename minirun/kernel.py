@@ -74,6 +74,7 @@ _capset = _bind("capset", c_void_p, c_void_p)
 _capget = _bind("capget", c_void_p, c_void_p)
 _personality = _bind("personality", c_ulong)
 _fstatfs = _bind("fstatfs", c_int, c_void_p)
+_execve = _bind("execve", c_char_p, c_void_p, c_void_p)
 _tee = _bind("tee", c_int, c_int, c_size_t, c_uint)
 
 
@@ -324,6 +325,22 @@ def bpf_prog_query(fd: int, attach_type: int) -> list[int]:
 
 
 # ── processes and pipes ───────────────────────────────────────────────────────────────────────
+
+
+def execve_later(path: str, args: Sequence[str], env: Sequence[str]) -> Callable[[], None]:
+    """Return a function that executes a program, and takes no memory any more to do so.
+
+    It raises SyscallError like every wrapper here. See: execve(2).
+    """
+    raw = os.fsencode(path)
+    argv = (c_char_p * (len(args) + 1))(*map(os.fsencode, args))
+    envp = (c_char_p * (len(env) + 1))(*map(os.fsencode, env))
+    arguments = raw, byref(argv), byref(envp)
+
+    def execute() -> None:
+        _check(_execve(*arguments), "execve", path)
+
+    return execute
 
 
 def pidfd_getfd(pidfd: int, targetfd: int) -> int:

@@ -101,8 +101,9 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         joining.ConfirmContainer(),  # it is still the one that we meant
         joining.LetGo(),  # the runtime waits for execve only
         handoff.CloseFds(setting.keep_fds),  # nothing of the host stays open
+        handoff.PrepareExecve(process.args, process.env),  # nothing is left to do but go
         nnp and seccomp,  # as late as possible
-        handoff.Execve(process.args, process.env),  # the process becomes the program
+        handoff.Execve(),  # the process becomes the program
     ))))  # fmt: skip
 
 

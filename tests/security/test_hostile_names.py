@@ -29,7 +29,17 @@ PASSWD = b"root:x:0:0::/root:/bin/sh\n4294967296:x:0:0::/:/bin/sh\n0x1:x:0:0::/:
 
 HOSTILE_USERS = [
     *("-1", "+1", "1 ", " 1", "1:", ":1", ":", "0x1", "0b1", "1_0", "1e3", "4294967295"),
-    *("4294967296", "18446744073709551616", "99999999999", "٣", "１", "²", "-0", "--", "a:b:c"),
+    *(
+        "4294967296",
+        "18446744073709551616",
+        "99999999999",
+        "\u0663",
+        "\uff11",
+        "\u00b2",
+        "-0",
+        "--",
+        "a:b:c",
+    ),
     *("1\n", "1\0", "0:0x0", "0:-1", "0:4294967296", "no such user", "../root"),
 ]
 
@@ -73,7 +83,6 @@ def test_id_that_is_no_plain_name_is_refused(name: str) -> None:
 def test_weak_runtime_keeps_its_state_where_the_id_leads(bundle: Bundle) -> None:
     """The same id against a runtime that does not look, and against ours."""
     away = os.path.relpath(bundle.canary / "pwned", bundle.state_root)
-    seen = []
 
     def live() -> Outcome:
         container = Container(str(bundle.state_root), away, Host())
@@ -82,7 +91,7 @@ def test_weak_runtime_keeps_its_state_where_the_id_leads(bundle: Bundle) -> None
 
     def weak() -> Outcome:
         for module in (state, creation):
-            put(module, "check_id", seen.append)()
+            put(module, "check_id", lambda _: None)()
         return live()
 
     assert Outcome(**act(weak)).output
@@ -124,7 +133,6 @@ def test_cgroups_path_of_a_config_does_not_climb(bundle: Bundle, path: str) -> N
 @pytest.mark.parametrize("group", ["..", "../..", "memory:../..", "x/../../..", "cpu:/../.."])
 def test_exec_cannot_leave_the_groups_of_its_container(bundle: Bundle, group: str) -> None:
     bundle.script("sleep 20")
-    refusals: list[str] = []
 
     def join(container: Container) -> None:
         process = process_like(container.directory.read_spec(), ["true"])
@@ -138,5 +146,4 @@ def test_exec_cannot_leave_the_groups_of_its_container(bundle: Bundle, group: st
     outcome = attempt(bundle, during=join)
 
     assert outcome.ran, outcome
-    assert not refusals
     assert "is no path to a group" in (bundle.path / "refusal").read_text()

@@ -5,9 +5,9 @@ directory of the volume for a symbolic link, again and again. The runtime checke
 ``/volume/target`` is inside the root; a moment later the same path is the host's, and the mount, or
 the directories that are made for it (mkdirall), end up there.
 
-Defence: ``inroot.py``: a destination is walked once, by the kernel, with the container's root as the
-root of the walk; directories are made one below the other's descriptor; the mount is attached to
-the descriptor. There is no second walk for the racer to win.
+Defence: ``inroot.py``: a destination is walked once, by the kernel, with the container's root as
+the root of the walk; directories are made one below the other's descriptor; the mount is attached
+to the descriptor. There is no second walk for the racer to win.
 
 The racer uses renameat2(2), RENAME_EXCHANGE: there is no instant without one or the other.
 """
@@ -95,19 +95,25 @@ class TellMounts(Step):
             Path(self.report).write_text("mounted on the host's side")
 
 
+def prepare(bundle: Bundle) -> Path:
+    """Give the container a shared volume, and a mount inside of it; return the volume."""
+    volume = bundle.path / "volume"
+    (volume / "swapped").mkdir(parents=True)
+    (volume / "link").symlink_to(bundle.canary)
+    (bundle.path / "payload").mkdir()
+    bundle.mount("/work", volume)
+    bundle.mount("/work/swapped/deep/target", bundle.path / "payload")
+    return volume
+
+
 def race(bundle: Bundle, *weakenings: Weakening) -> tuple[bool, list[Outcome]]:
     """Start containers against the racer until the canary is touched or patience ends.
 
     Returns:
         Whether something was mounted or made at the canary, and the outcome of each try.
     """
-    volume = bundle.path / "volume"
+    volume = prepare(bundle)
     report = bundle.path / "report"
-    (volume / "swapped").mkdir(parents=True)
-    (volume / "link").symlink_to(bundle.canary)
-    bundle.mount("/work", volume)
-    bundle.mount("/work/swapped/deep/target", bundle.path / "payload")
-    (bundle.path / "payload").mkdir()
     watch = insert(TellMounts(str(bundle.canary), str(report)), before="pivot-root")
     before = sorted(os.listdir(bundle.canary))
     outcomes: list[Outcome] = []
@@ -118,6 +124,15 @@ def race(bundle: Bundle, *weakenings: Weakening) -> tuple[bool, list[Outcome]]:
             outcomes.append(attempt(bundle, watch, *weakenings))
             touched = report.exists() or sorted(os.listdir(bundle.canary)) != before
     return touched, outcomes
+
+
+def test_weak_check_holds_where_nobody_races(bundle: Bundle) -> None:
+    """Without the racer the weak runtime is no fool: it is the race that it loses."""
+    prepare(bundle)
+    (bundle.path / "volume/swapped").rmdir()
+    (bundle.path / "volume/swapped").symlink_to(bundle.canary)
+
+    assert "outside" in attempt(bundle, become(AttachByPath)).error
 
 
 def test_weak_runtime_mounts_on_the_host(bundle: Bundle) -> None:
