@@ -1,0 +1,75 @@
+"""``minirun``: the command that people type. The only place that prints or exits.
+
+    main ─ seal? ─▶ run, create: fastline.py ─▶ running.py      no click on the way to a container
+                 └▶ the rest: app.py ─▶ one module per noun or verb group, imported when named
+
+Every command has the same shape: read the line, call ``engine``, show the result with
+``output.py``. Whatever is raised below ends in ``complaints.py``, as one line, a hint and an exit
+code; MINIRUN_DEBUG=1 shows the traceback as well.
+
+A process that starts a container, or enters one, first becomes a sealed copy of the interpreter
+(``../seal.py``): for a moment it will be inside, and an image must not find our files there.
+
+Next: ``app.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+#: Verbs after which a process of ours is inside a container for a moment.
+_GO_INSIDE = frozenset(("run", "start", "restart", "exec", "build", "launcher"))
+#: Verbs whose line is read without click, which costs 40 ms to import.
+_FAST = frozenset(("run", "create"))
+
+
+def main() -> NoReturn:
+    """Run one command and exit; nothing that matters is left to tidy up, so exit at once."""
+    words = sys.argv[1:]
+    if words and words[0] in _GO_INSIDE and "--help" not in words:
+        _seal()
+    code = perform(words)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue  # whoever read it is gone
+    os._exit(code)
+
+
+def _seal() -> None:
+    """Become the sealed copy, unless we are it, or a sealed launcher will fork for us."""
+    from ..seal import execute_sealed, is_sealed
+
+    if not is_sealed():
+        here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
+        # -I forgets where our libraries are: hand the list over.
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        execute_sealed((here, path, *sys.argv[1:]))
+
+
+def perform(words: Sequence[str]) -> int:
+    """Run one command; return its exit code."""
+    from .complaints import explained
+
+    return explained(lambda: _dispatch(list(words)))
+
+
+def _dispatch(words: list[str]) -> int:
+    if words and words[0] in _FAST:
+        from .fastline import parse
+
+        line = parse(words[1:])
+        if line is not None:
+            from .running import run
+
+            return run(line, only_create=words[0] == "create")
+    from .app import invoke
+
+    return invoke(words)

@@ -1,0 +1,115 @@
+"""``build``: a Dockerfile and a directory become an image.
+
+Next: ``image.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from ..engine.home import default_home
+from ..errors import ImageError
+from .output import say
+from .progress import chosen as progress_of
+
+
+@click.command()
+@click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
+@click.option("-f", "--file", "dockerfile", metavar="FILE", help="PATH/Dockerfile; - is stdin.")
+@click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="Value for an ARG.")
+@click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label.")
+@click.option("--target", default="", metavar="STAGE", help="Stop at this stage.")
+@click.option("--platform", default="", help="Refuse any but this one.")
+@click.option("--network", default="host", help="Of RUN: host (default), none or bridge.")
+@click.option("--no-cache", is_flag=True, help="Carry out every step.")
+@click.option("--progress", default="auto", type=click.Choice(["auto", "plain", "tty"]))
+@click.option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the image's id only.")
+@click.argument("path", type=click.Path(), metavar="PATH")
+def build_command(
+    path: str,
+    tags: tuple[str, ...],
+    dockerfile: str | None,
+    args: tuple[str, ...],
+    labels: tuple[str, ...],
+    target: str,
+    platform: str,
+    network: str,
+    progress: str,
+    iidfile: str | None,
+    *,
+    no_cache: bool,
+    quiet: bool,
+) -> int:
+    """Build an image of the Dockerfile in PATH.
+
+    \b
+      minirun build -t iris images/iris
+      minirun build --build-arg VERSION=2 --target test -f Dockerfile.dev .
+    """  # noqa: D301
+    from ..container.words import one_of
+    from ..engine.run_step import ContainerExecutor
+    from ..image.build import build
+    from ..image.build_options import Options
+
+    home = default_home()
+    if not os.path.isdir(path):
+        raise ImageError(f"{path} is not a directory", hint="give the directory to build from")
+    options = Options(
+        tags=tags,
+        build_args=_arguments(args),
+        labels=dict(_pair(text) for text in labels),
+        target=target,
+        platform=platform,
+        network=one_of(network, "network", ("host", "none", "bridge")),
+        no_cache=no_cache,
+    )
+    with tempfile.TemporaryDirectory(prefix="minirun-") as folder:
+        from dataclasses import replace
+
+        options = replace(options, dockerfile=_dockerfile(dockerfile, folder))
+        image = build(
+            path,
+            store=home.images,
+            executor=ContainerExecutor(home),
+            options=options,
+            progress=None if quiet else progress_of(progress),
+        )
+    if iidfile:
+        Path(iidfile).write_text(image.id)
+    if quiet or not sys.stdout.isatty():
+        say(image.id)
+    else:
+        say(f"built {', '.join(image.familiar_names) or image.id}")
+    return 0
+
+
+def _dockerfile(given: str | None, folder: str) -> Path | None:
+    """Return where the Dockerfile is; one from standard input is kept in a folder of ours."""
+    if given is None:
+        return None
+    if given != "-":
+        return Path(given)
+    path = Path(folder) / "Dockerfile"
+    path.write_bytes(sys.stdin.buffer.read())
+    return path
+
+
+def _arguments(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return the build arguments; one without a value takes ours."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if equals or name in os.environ:
+            found[name] = value if equals else os.environ[name]
+    return found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value

@@ -1,0 +1,260 @@
+"""``images rmi tag history save load`` and ``image``: the images of this host.
+
+Next: ``volume.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from ..container.sizes import human_size
+from ..engine.home import default_home
+from ..errors import MinirunError, UsageError
+from .common import complete_image, format_option
+from .complaints import complain
+from .output import ago, document, say, show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..image.store import Image
+
+_COLUMNS = (
+    ("REPOSITORY", "Repository"),
+    ("TAG", "Tag"),
+    ("IMAGE ID", "ID"),
+    ("CREATED", "CreatedSince"),
+    ("SIZE", "Size"),
+)
+
+
+@click.command()
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@click.option("--no-trunc", is_flag=True, help="Whole ids.")
+@format_option
+@click.argument("name", required=False, default="")
+def images_command(name: str, chosen: str, *, quiet: bool, no_trunc: bool) -> int:
+    """List images."""
+    rows = []
+    for image in default_home().images.images():
+        rows += [row for row in _rows(image, whole=no_trunc) if _is_named(row, name)]
+    if quiet:
+        rows = list({row["ID"]: row for row in rows}.values())
+    show(rows, _COLUMNS, chosen, quiet="ID" if quiet else "")
+    return 0
+
+
+def _is_named(row: dict[str, Any], name: str) -> bool:
+    return name in ("", row["Repository"], f"{row['Repository']}:{row['Tag']}")
+
+
+def _rows(image: Image, *, whole: bool) -> list[dict[str, Any]]:
+    """Return one row per name, as docker has it."""
+    from ..engine.inspect import size_bytes
+
+    found = []
+    for name in image.familiar_names or ("<none>:<none>",):
+        repository, _, tag = name.rpartition(":")
+        found.append(
+            {
+                "Repository": repository or name,
+                "Tag": tag if repository else "",
+                "ID": image.id if whole else image.id.removeprefix("sha256:")[:12],
+                "CreatedAt": image.config.created,
+                "CreatedSince": ago(image.config.created),
+                "Size": human_size(size_bytes(image)),
+            }
+        )
+    return found
+
+
+@click.command()
+@click.option("-f", "--force", is_flag=True, help="Also one that containers use.")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
+def rmi_command(names: tuple[str, ...], *, force: bool) -> int:
+    """Remove images by name; with its last name an image goes, and its space is freed."""
+    from ..engine.prune import in_use, users_of
+
+    home, code = default_home(), 0
+    for name in names:
+        try:
+            for removal in home.images.remove(name, force=force, used_by=users_of(home)):
+                say(f"{removal.kind}: {removal.what}")
+        except MinirunError as error:
+            complain(error.message, error.hint)
+            code = error.exit_code
+    home.images.gc(in_use(home))
+    return code
+
+
+@click.command()
+@click.argument("name", metavar="IMAGE", shell_complete=complete_image)
+@click.argument("new", metavar="NAME")
+def tag_command(name: str, new: str) -> int:
+    """Give an image one more name."""
+    store = default_home().images
+    store.tag(store.resolve(name), new)
+    return 0
+
+
+@click.command()
+@click.option("--no-trunc", is_flag=True, help="Whole ids and steps.")
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@format_option
+@click.argument("name", metavar="IMAGE", shell_complete=complete_image)
+def history_command(name: str, chosen: str, *, no_trunc: bool, quiet: bool) -> int:
+    """Show how an image came to be, newest step first."""
+    store = default_home().images
+    image = store.resolve(name)
+    rows = []
+    for number, row in enumerate(store.history(image)):
+        text = row.entry.created_by
+        digest = row.layer.diff_id if row.layer else ""
+        rows.append(
+            {
+                "ID": (image.id if no_trunc else image.id[7:19]) if number == 0 else "<missing>",
+                "CreatedAt": row.entry.created,
+                "CreatedSince": ago(row.entry.created),
+                "CreatedBy": text if no_trunc or len(text) <= 45 else text[:44] + "…",
+                "Size": human_size(row.layer.descriptor.size) if row.layer else "0B",
+                "Layer": digest,
+                "Comment": row.entry.comment,
+            }
+        )
+    columns = (
+        ("IMAGE", "ID"),
+        ("CREATED", "CreatedSince"),
+        ("CREATED BY", "CreatedBy"),
+        ("SIZE", "Size"),
+        ("COMMENT", "Comment"),
+    )
+    show(rows, columns, chosen, quiet="ID" if quiet else "")
+    return 0
+
+
+@click.command()
+@click.option("-o", "--output", metavar="FILE", help="Write to a file instead of stdout.")
+@click.option("--oci", is_flag=True, help="An OCI archive only; the default is docker's as well.")
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
+def save_command(names: tuple[str, ...], output: str | None, *, oci: bool) -> int:
+    """Write images to an archive that docker, podman and skopeo load.
+
+    \b
+      minirun save -o iris.tar iris
+      minirun save iris | ssh other minirun load
+    """  # noqa: D301
+    from ..image import archive, layout
+
+    store = default_home().images
+    images = [store.resolve(name) for name in names]
+    write = layout.save_archive if oci else archive.save
+    if output is None:
+        if sys.stdout.isatty():
+            message = "cowardly refusing to save to a terminal"
+            raise UsageError(message, hint="use -o FILE, or redirect")
+        write(images, sys.stdout.buffer.write)
+        sys.stdout.buffer.flush()
+        return 0
+    part = f"{output}.{os.getpid()}.part"
+    try:
+        with open(part, "wb") as file:
+            write(images, file.write)
+        os.rename(part, output)
+    finally:
+        if os.path.exists(part):
+            os.unlink(part)
+    return 0
+
+
+@click.command()
+@click.option("-i", "--input", "path", metavar="FILE", help="Read a file instead of stdin.")
+@click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+def load_command(path: str | None, *, quiet: bool) -> int:
+    """Read images from an archive, or from an OCI layout directory."""
+    from ..image import archive, layout
+
+    if path is None and sys.stdin.isatty():
+        raise UsageError("requested load from a terminal", hint="use -i FILE, or a pipe")
+    store = default_home().images
+    source = path or "/dev/stdin"
+    load = layout.load if os.path.isdir(source) else archive.load
+    for image in load(store, source):
+        if quiet or not image.names:
+            say(image.id if quiet else f"Loaded image ID: {image.id}")
+        else:
+            say("\n".join(f"Loaded image: {name}" for name in image.familiar_names))
+    return 0
+
+
+@click.group(name="image")
+def image_command() -> None:
+    """Manage images."""
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
+def inspect_image(names: tuple[str, ...]) -> int:
+    """Show all that is known about images."""
+    from ..engine.inspect import image
+
+    store = default_home().images
+    document([image(store.resolve(name)) for name in names])
+    return 0
+
+
+@click.command()
+@click.option("--venv", metavar="PATH", help="Take a virtual environment along.")
+@click.option("--python", default="", metavar="PATH", help="This interpreter, instead of ours.")
+@click.option("-t", "--tag", default="", metavar="NAME", help="Name of the image.")
+def capture_image(venv: str | None, python: str, tag: str) -> int:
+    """Make a base image of the Python on this host: minirun/python:X.Y.
+
+    \b
+      minirun image capture
+      minirun image capture --venv .venv -t trained
+    """  # noqa: D301
+    from ..image.capture import capture
+
+    if sys.stderr.isatty():
+        sys.stderr.write("capturing this host's Python …\n")
+    image = capture(default_home().images, python=python, venv=venv, tag=tag)
+    say(image.familiar_names[0] if image.names else image.id)
+    return 0
+
+
+@click.command()
+@click.option("-a", "--all", "every", is_flag=True, help="All that no container uses.")
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+def prune_image(*, every: bool, force: bool) -> int:
+    """Remove images without a name, and free their space."""
+    from ..engine.prune import images
+
+    _confirm("images that no container uses" if every else "images without a name", force=force)
+    pruned = images(default_home(), every=every)
+    for name in pruned.names:
+        say(f"deleted: {name}")
+    say(f"Total reclaimed space: {human_size(pruned.bytes)}")
+    return 0
+
+
+def _confirm(what: str, *, force: bool) -> None:
+    if not force and sys.stdin.isatty():
+        click.confirm(f"This removes all {what}. Go on?", abort=True)
+
+
+for _name, _command in (
+    ("ls", images_command),
+    ("inspect", inspect_image),
+    ("capture", capture_image),
+    ("prune", prune_image),
+    ("rm", rmi_command),
+    ("tag", tag_command),
+    ("history", history_command),
+    ("save", save_command),
+    ("load", load_command),
+):
+    image_command.add_command(_command, _name)
