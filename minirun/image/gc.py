@@ -92,22 +92,28 @@ def _sweep(root: str, needed: set[str], trash: str) -> Freed:
 
 
 def _sweep_unfinished(root: str, alive: set[str], trash: str) -> None:
-    """Remove what killed operations left: their folders, and locks that nobody holds."""
+    """Remove what killed operations left: folders, and locks and half blobs nobody holds."""
     import fcntl
 
     folder = os.path.join(root, "tmp")
     for name in os.listdir(folder):
         if name not in alive:
             os.rename(os.path.join(folder, name), os.path.join(trash, name))
-    folder = os.path.join(root, "locks")
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
+    for path in (*_files_in(root, "locks"), *_files_in(root, "partial")):
         try:
             fd = acquire(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             continue
         os.unlink(path)
         os.close(fd)
+
+
+def _files_in(root: str, folder: str) -> list[str]:
+    """Return the paths of a folder's files; a store of an earlier version may lack the folder."""
+    try:
+        return [entry.path for entry in os.scandir(os.path.join(root, folder))]
+    except FileNotFoundError:
+        return []
 
 
 def _blobs(root: str) -> Iterator[tuple[str, str, int]]:

@@ -27,10 +27,15 @@ SCAN_BYTES = 64 << 10  # headers lie far apart: reading a whole chunk at each wo
 
 
 class Source(Protocol):
-    """Something that has blobs. Several threads may read different blobs at once."""
+    """Something that has blobs. Several threads may read different blobs at once.
 
-    def open(self, digest: str, /) -> AbstractContextManager[Readable]:
-        """Return the bytes of a blob; the reader verifies them.
+    ``resumable`` is True where it pays to keep what came before the connection broke.
+    """
+
+    resumable: bool
+
+    def open(self, digest: str, offset: int = 0, /) -> AbstractContextManager[Readable]:
+        """Return the bytes of a blob from an offset on; the reader verifies them.
 
         Raises:
             ImageError: there is no such blob here.
@@ -41,19 +46,21 @@ class Source(Protocol):
 class Folder:
     """An OCI image layout in a directory."""
 
+    resumable = False
+
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def open(self, digest: str, /) -> AbstractContextManager[Readable]:
+    def open(self, digest: str, offset: int = 0, /) -> AbstractContextManager[Readable]:
         """Return the bytes of a blob."""
-        return self.file(f"blobs/sha256/{hex_of(digest)}")
+        return self.file(f"blobs/sha256/{hex_of(digest)}", offset)
 
     def has(self, name: str) -> bool:
         """Return True where the layout has this file."""
         return os.path.isfile(os.path.join(self.path, name))
 
     @contextlib.contextmanager
-    def file(self, name: str) -> Iterator[Readable]:
+    def file(self, name: str, offset: int = 0) -> Iterator[Readable]:
         """Return the bytes of a file."""
         path = os.path.join(self.path, name)
         try:
@@ -61,6 +68,7 @@ class Folder:
         except OSError as error:
             raise ImageError(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
         with file:
+            file.seek(offset)
             yield file
 
 
@@ -72,6 +80,8 @@ class Archive:
         what: how to call the archive in an error.
     """
 
+    resumable = False
+
     def __init__(self, fd: int, what: str) -> None:
         self._fd = fd
         self._what = what
@@ -79,21 +89,21 @@ class Archive:
         self._links: dict[str, str] = {}
         self._scan()
 
-    def open(self, digest: str, /) -> AbstractContextManager[Readable]:
+    def open(self, digest: str, offset: int = 0, /) -> AbstractContextManager[Readable]:
         """Return the bytes of a blob, as OCI archives and those of Docker since 25 have it."""
-        return self.file(f"blobs/sha256/{hex_of(digest)}")
+        return self.file(f"blobs/sha256/{hex_of(digest)}", offset)
 
     def has(self, name: str) -> bool:
         """Return True where the archive has this member."""
         return self._resolve(name) in self._members
 
     @contextlib.contextmanager
-    def file(self, name: str) -> Iterator[Readable]:
+    def file(self, name: str, offset: int = 0) -> Iterator[Readable]:
         """Return the bytes of a member."""
         span = self._members.get(self._resolve(name))
         if span is None:
             raise ImageError(f"{self._what} has no member {name!r}")
-        yield _Span(self._fd, *span)
+        yield _Span(self._fd, span[0] + offset, span[1] - offset)
 
     def _scan(self) -> None:
         size = os.fstat(self._fd).st_size

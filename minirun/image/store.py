@@ -7,6 +7,7 @@
       layers/<hex>/layer.json   its size
       l/<26 characters>         symbolic link to a diff: mount(2) takes one page of options
       leases/  tmp/  locks/     what is being worked on, see lease.py
+    partial/<hex>             blobs that have not arrived whole, see arrival.py
       lock                      held alone to change the index or to collect garbage
 
 A thing is visible once a rename has put it in its place, complete; kill -9 at any point leaves only
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from .writer import Writer
 
 DEFAULT_ROOT = "/var/lib/minirun"
-_FOLDERS = ("blobs/sha256", "layers", "l/empty", "leases", "tmp", "locks")
+_FOLDERS = ("blobs/sha256", "layers", "l/empty", "leases", "tmp", "locks", "partial")
 _HEX = frozenset("0123456789abcdef")
 _ID_LENGTH = 64
 

@@ -7,7 +7,7 @@
 Nothing is visible before ``write_image``, ``write_config`` or ``adopt`` returns. Leaving the block
 removes what was not finished; being killed leaves it to the next ``gc`` (see lease.py).
 
-Next: ``gc.py``.
+Next: ``adopt.py``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
 
 from ..errors import ImageError
 from ..record import replace
@@ -30,10 +29,9 @@ from .store import Image, Layer, Store, link_of
 from .streams import CHUNK, Hashing, Readable
 from .unpack import Limits, write_all
 
-T = TypeVar("T")
-
-#: Layers that are fetched and unpacked at once: inflating and hashing run outside the GIL.
-PARALLEL_LAYERS = 3
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .arrival import Event
 
 
 class Writer:
@@ -121,10 +119,11 @@ class Writer:
         with store_errors(self.root), self._layer_lock(diff_id):
             if not self.has_layer(diff_id):
                 with blobs.open_blob(self.root, descriptor.digest) as blob:
-                    self._unpack(blob, diff_id)
+                    self.unpack_stream(blob, diff_id)
         return Layer(diff_id, descriptor)
 
-    def _unpack(self, blob: Readable, diff_id: str) -> None:
+    def unpack_stream(self, blob: Readable, diff_id: str) -> None:
+        """Unpack a layer that is not there yet. Needs its lock; see ``adopt.py``."""
         part, diff = self._new_layer()
         fd = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -191,66 +190,29 @@ class Writer:
         described = self.add_bytes(model.dump(manifest), model.OCI_MANIFEST)
         return self._publish(described, names, stored.digest)
 
-    def adopt(self, source: Source, descriptor: Descriptor, names: Iterable[str] = ()) -> Image:
-        """Copy an image from elsewhere, byte for byte, and unpack it.
+    def adopt(
+        self,
+        source: Source,
+        descriptor: Descriptor,
+        names: Iterable[str] = (),
+        seen: Callable[[Event], None] | None = None,
+    ) -> Image:
+        """Copy an image from elsewhere, byte for byte, and unpack it while it arrives.
 
         Args:
             source: has the manifest and all it names.
             descriptor: of a manifest; of an index, pick one first (``layout.pick``).
             names: as a person types them.
+            seen: is told what happens to the layers, from several threads.
         """
-        manifest = model.parse(Manifest, self._fetch(source, descriptor), descriptor.digest)
-        raw = self._fetch(source, manifest.config)
-        config = model.parse(ImageConfig, raw, manifest.config.digest, model.CONFIG_LIMIT_BYTES)
-        diff_ids = config.rootfs.diff_ids
-        if len(diff_ids) != len(manifest.layers):
-            raise ImageError(
-                f"image {descriptor.digest} has {len(manifest.layers)} layers, its config"
-                f" {len(diff_ids)}"
-            )
-        # The same layer may occur twice, also in two compressions.
-        jobs = {
-            (layer.digest, i): (layer, i)
-            for layer, i in zip(manifest.layers, diff_ids, strict=True)
-        }
-        self._in_parallel(lambda job: self._take_layer(source, *job), jobs.values())
-        return self._publish(descriptor, names, manifest.config.digest)
+        from .adopt import Adoption
+
+        image_id = Adoption(self, source, seen).run(descriptor)
+        return self._publish(descriptor, names, image_id)
 
     def _publish(self, descriptor: Descriptor, names: Iterable[str], image_id: str) -> Image:
         full = [self._store.name(name) for name in names]
         return self._store.publish(descriptor, full, image_id)
-
-    def _fetch(self, source: Source, descriptor: Descriptor) -> bytes:
-        """Copy a document into the store and return it."""
-        if descriptor.size > model.CONFIG_LIMIT_BYTES:
-            raise ImageError(f"document {descriptor.digest} of {descriptor.size} bytes is too long")
-        self._take_blob(source, descriptor)
-        return blobs.read_blob(self.root, descriptor.digest)
-
-    def _take_blob(self, source: Source, descriptor: Descriptor) -> None:
-        if self.has_blob(descriptor.digest):
-            return
-        with source.open(descriptor.digest) as stream:
-            media_type, digest, size = descriptor.media_type, descriptor.digest, descriptor.size
-            self.add_blob(stream, media_type, digest=digest, size=size)
-
-    def _take_layer(self, source: Source, descriptor: Descriptor, diff_id: str) -> None:
-        self._take_blob(source, descriptor)
-        self.unpack(descriptor, diff_id)
-
-    @staticmethod
-    def _in_parallel(work: Callable[[T], object], jobs: Iterable[T]) -> None:
-        """Run the jobs in threads, which all have ended when this returns or raises."""
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(PARALLEL_LAYERS, "minirun-layer") as pool:
-            futures = [pool.submit(work, job) for job in jobs]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
     # ── pieces of a layer ─────────────────────────────────────────────────────────────────────
 
@@ -268,13 +230,17 @@ class Writer:
         descriptor = Descriptor(packed.media_type, packed.digest, packed.size)
         return Layer(packed.diff_id, descriptor), packed.content_size
 
+    def layer_lock_path(self, diff_id: str) -> str:
+        """Return the file whose lock is the right to make a layer."""
+        return os.path.join(self.root, "locks", hex_of(diff_id))
+
     def _layer_path(self, diff_id: str) -> str:
         return os.path.join(self.root, "layers", hex_of(diff_id))
 
     @contextlib.contextmanager
     def _layer_lock(self, diff_id: str) -> Iterator[None]:
         """Hold the right to make one layer: of several processes one works, the others wait."""
-        path = os.path.join(self.root, "locks", hex_of(diff_id))
+        path = self.layer_lock_path(diff_id)
         with locked(path):
             yield
             os.unlink(path)  # after an error or kill -9 the next collection does it
