@@ -53,6 +53,22 @@ class Session:
                 return
             self._pending.extend(self._splitter.feed(data))
 
+    @property
+    def held(self) -> bool:
+        """Whether frames have arrived that nobody has taken yet: poll(2) does not know of them."""
+        return bool(self._pending)
+
+    def take(self) -> list[tuple[int, bytes]] | None:
+        """Return the frames of one read, or those held back before; None at the end."""
+        if self._pending:
+            held, self._pending = self._pending, []
+            return held
+        try:
+            data = os.read(self.fd, 65536)
+        except ConnectionResetError:
+            return None
+        return list(self._splitter.feed(data)) if data else None
+
     def send(self, data: bytes) -> None:
         """Send frames to the shim."""
         while data:
