@@ -108,20 +108,20 @@ class Wire:
         self.on_up: Callable[[bytes], bytes | None] = lambda data: data
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
-        self._closed = False
         self._start(self._accept)
 
     def __enter__(self) -> Wire:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closed = True
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for one in list(self._open):
+        for one in self._open:
             _hang_up(one)
         for thread in self._threads:
             thread.join()
+        for one in self._open:
+            one.close()
 
     def _start(self, target: Callable[..., None], *args: object) -> None:
         thread = threading.Thread(target=target, args=args, daemon=True)
@@ -132,9 +132,10 @@ class Wire:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self._open.add(near)
                 far = socket.create_connection(self._upstream)
+                self._open.add(far)
                 self.connections += 1
-                self._open |= {near, far}
                 self._start(self._pump, near, far, True)
                 self._start(self._pump, far, near, False)
 
@@ -151,7 +152,6 @@ class Wire:
                 target.sendall(kept)
         _hang_up(source)
         _hang_up(target)
-        self._open -= {source, target}
 
 
 def _hang_up(one: socket.socket) -> None:
