@@ -46,7 +46,7 @@ SPEC_VERSION = "1.3.0"
 EXIT_ERROR = 1
 #: What exec exits with when the command could not be started: no command uses it, as with runc.
 EXIT_EXEC = 255
-_WRAPPED = ("create", "run", "exec", "restore")
+_WRAPPED = ("create", "run", "restore")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,6 +142,8 @@ def sentence(error: MinirunError, verb: str) -> str:
         text = f"unable to start container process: {reason}"
     elif error.exit_code in (126, 127):
         text = f"unable to start container process: {text}"
+    if verb == "exec":
+        return f"exec failed: {text}"
     return f"minirun-oci {verb} failed: {text}" if verb in _WRAPPED else text
 
 

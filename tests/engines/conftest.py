@@ -1,0 +1,124 @@
+"""One private engine of each kind for the whole run, and an image in it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines.lab import MINIRUN, Engine, make_image, scratch
+
+
+@pytest.fixture(scope="session")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_image(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="session")
+def docker(image: Path) -> Iterator[Engine]:
+    """Return a dockerd without a bridge and without rules of its own in the firewall."""
+    with scratch("docker") as folder:
+        config = folder / "daemon.json"
+        config.write_text(json.dumps({"runtimes": {"minirun": {"path": str(MINIRUN)}}}))
+        socket = f"unix://{folder}/d"
+        engine = Engine(
+            folder,
+            ["docker", "--host", socket],
+            {"DOCKER_CONFIG": str(folder), "DOCKER_BUILDKIT": "0"},
+            [
+                "dockerd", "--config-file", config, "--data-root", folder / "data",
+                "--exec-root", folder / "x", "--pidfile", folder / "pid", "--host", socket,
+                "--bridge=none", "--iptables=false", "--ip-forward=false",
+                "--storage-driver=vfs", "--cgroup-parent=/minirun/docker",
+            ],
+        )  # fmt: skip
+        try:
+            engine.wait_for_daemon("version")
+            engine.out("import", str(image), "bb")
+            engine.out("run", "--rm", "--network=none", "bb", "true")  # makes the parent groups
+            yield engine
+        finally:
+            engine.close()
+
+
+@pytest.fixture(scope="session")
+def podman(image: Path) -> Iterator[Engine]:
+    """Return a podman whose every path is private; the runtime is chosen per command."""
+    with scratch("podman") as folder:
+        (folder / "containers.conf").write_text(f"""
+[containers]
+netns = "none"
+log_driver = "k8s-file"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+runtime_supports_json = ["runc", "minirun-oci"]
+tmp_dir = "{folder}/tmp"
+stop_timeout = 2
+[network]
+network_config_dir = "{folder}/net"
+""")
+        (folder / "storage.conf").write_text(f"""
+[storage]
+driver = "vfs"
+graphroot = "{folder}/graph"
+runroot = "{folder}/run"
+""")
+        env = {
+            "CONTAINERS_CONF": f"{folder}/containers.conf",
+            "CONTAINERS_STORAGE_CONF": f"{folder}/storage.conf",
+        }
+        engine = Engine(folder, ["podman"], env)
+        try:
+            engine.out("import", str(image), "bb")
+            parent = "--cgroup-parent=/minirun/podman"
+            engine.out("--runtime=runc", "run", "--rm", parent, "bb", "true")
+            yield engine
+        finally:
+            engine.run("rm", "--all", "--force", "--time=0")
+            engine.close()
+
+
+@pytest.fixture(scope="session")
+def containerd(docker: Engine) -> Iterator[Engine]:
+    """Return a containerd, by way of ctr; the image comes from docker, in the format it reads."""
+    with scratch("ctr") as folder:
+        (folder / "config.toml").write_text(f"""
+version = 2
+root = "{folder}/root"
+state = "{folder}/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{folder}/c"
+[ttrpc]
+address = "{folder}/t"
+""")
+        engine = Engine(
+            folder,
+            ["ctr", "--address", folder / "c", "--namespace", "minirun"],
+            daemon=["containerd", "--config", folder / "config.toml"],
+        )
+        try:
+            engine.wait_for_daemon("version")
+            archive = folder / "bb.tar"
+            docker.out("save", "--output", str(archive), "bb")
+            engine.run("images", "import", "--snapshotter=native", str(archive))
+            yield engine
+        finally:
+            engine.close()
+
+
+@pytest.fixture(params=["runc", "minirun"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """Say which runtime is below; runc proves that the test is right, minirun that we are."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _executable() -> None:
+    """A checkout on a file system without modes cannot be an engine's runtime."""
+    subprocess.run([MINIRUN, "--version"], check=True, capture_output=True)

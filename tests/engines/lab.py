@@ -1,0 +1,146 @@
+"""Engines of our own: private daemons, private data, one tiny image made here.
+
+Each engine is asked twice for the same thing, with runc and with minirun-oci below it, and the two
+transcripts are compared: what a user of the engine sees may not depend on the runtime.
+
+Everything an engine makes is in one folder and in control groups below ``minirun``; ``close`` takes
+all of it away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+MINIRUN = ROOT / "scripts" / "minirun-oci"
+APPLETS = (
+    "sh true false cat echo id pwd sleep ls mount grep test stty head wc env tty hostname".split()
+)
+# It forks once: a shell that forks all the time cannot be frozen by runc on cgroup v1.
+SERVE = 'trap "echo bye; exit 9" TERM; echo up; sleep 1000 & wait'
+DEADLINE_S = 20.0
+
+
+def make_image(folder: Path) -> Path:
+    """Return a tar archive of a root file system: busybox and its links."""
+    root = folder / "rootfs"
+    for name in ("bin", "etc", "tmp", "root"):
+        (root / name).mkdir(parents=True)
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    shutil.copy(busybox, root / "bin" / "busybox")
+    for applet in APPLETS:
+        (root / "bin" / applet).symlink_to("busybox")
+    (root / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    archive = folder / "image.tar"
+    subprocess.run(["tar", "-C", root, "-cf", archive, "."], check=True)
+    return archive
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Poll an engine, which tells nobody when it is done."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+class Engine:
+    """A command line with a daemon behind it, or none.
+
+    Args:
+        folder: everything it makes is in here; short, for the sockets' sake.
+        argv: the command and its global options.
+        env: beside ours.
+        daemon: what has to run for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        argv: Sequence[str | Path],
+        env: dict[str, str] | None = None,
+        daemon: Sequence[str | Path] = (),
+    ) -> None:
+        self.folder = folder
+        self.argv = [str(word) for word in argv]
+        self.env = {**os.environ, **(env or {})}
+        self._log = (folder / "log").open("wb")
+        self._daemon = (
+            subprocess.Popen(daemon, stdout=self._log, stderr=self._log, start_new_session=True)
+            if daemon
+            else None
+        )
+
+    def run(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run one command of the engine."""
+        argv = [*self.argv, *words]
+        return subprocess.run(
+            argv, input=stdin, capture_output=True, text=True, env=self.env, timeout=60, check=False
+        )
+
+    def out(self, *words: str, stdin: str = "") -> str:
+        """Run one command that must succeed; return what it printed."""
+        done = self.run(*words, stdin=stdin)
+        assert done.returncode == 0, f"{words}: {done.stderr}"
+        return done.stdout
+
+    def tell(self, *words: str, stdin: str = "") -> str:
+        """Run one command; return its exit code and what it printed, as a line of a transcript."""
+        done = self.run(*words, stdin=stdin)
+        return f"{done.returncode} {done.stdout}"
+
+    def on_terminal(self, *words: str) -> str:
+        """Run one command on a terminal of its own; return its exit code and what it showed."""
+        master, slave = pty.openpty()
+        process = subprocess.Popen(
+            [*self.argv, *words], stdin=slave, stdout=slave, stderr=slave, env=self.env,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+            while data := os.read(master, 4096):
+                shown += data
+        os.close(master)
+        # Two terminals on the way each put a carriage return before the end of a line.
+        return f"{process.wait(timeout=60)} {shown.decode()}".replace("\r", "")
+
+    def wait_for_daemon(self, *words: str) -> None:
+        """Wait until a harmless command succeeds."""
+        wait_until(lambda: self.run(*words).returncode == 0, (self.folder / "log").read_text())
+
+    def close(self) -> None:
+        """Stop the daemon."""
+        if self._daemon is not None:
+            self._daemon.terminate()
+            self._daemon.wait(timeout=DEADLINE_S)
+        self._log.close()
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A folder that an engine may fill with mounts and control groups; all gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="mr-"))
+    try:
+        yield folder
+    finally:
+        for mounted in reversed(_mounts_below(folder)):
+            subprocess.run(["umount", "-l", mounted], check=False)
+        shutil.rmtree(folder)
+        for top in Path("/sys/fs/cgroup").glob(f"*/minirun/{name}"):
+            for group in (*sorted(top.rglob("*/"), reverse=True), top):
+                group.rmdir()
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [where for line in lines if (where := line.split()[4]).startswith(f"{folder}/")]
