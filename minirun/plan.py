@@ -131,7 +131,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     """
     process = spec.process or Process("/", ("true",))
     linux, hooks = spec.linux, _hooks(spec)
-    groups = tuple(directory for _, directory in setting.cgroup_directories)
+    groups = _groups_made(setting, host, linux)
     binds = _prepared_binds(spec)
     new = _new_namespaces(linux)
     nnp = process.no_new_privileges
@@ -277,6 +277,17 @@ def _idmapped_overlay(linux: Linux, setting: Setting) -> list[Step]:
         overlay.MapLayers(setting.overlay.lowers, setting.layers),
         overlay.MountMappedOverlay(stack, setting.rootfs, owner),
     ]
+
+
+def _groups_made(setting: Setting, host: Host, linux: Linux) -> tuple[str, ...]:
+    """Return the directories that are made: on a hybrid host the v2 tree holds huge pages only."""
+    huge = linux.resources is not None and linux.resources.hugepage_limits
+    unused = host.cgroup_mode != "v2" and not huge
+    return tuple(
+        directory
+        for controller, directory in setting.cgroup_directories
+        if not (unused and host.controllers[controller].version == 2)
+    )
 
 
 def _root_of(mappings: tuple[IdMapping, ...]) -> int:

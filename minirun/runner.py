@@ -75,6 +75,8 @@ def _conduct(plan: Plan, context: Context, theirs: Channel, observe: Observer | 
         if step.lane == "R":
             started = time.perf_counter()
             _apply(step, context)
+            if context.child_pid:
+                theirs.close()  # the child's alone: its end, or init's, ends the conversation
             if observe:
                 observe(position, step, time.perf_counter() - started)
             position += 1
@@ -85,8 +87,6 @@ def _conduct(plan: Plan, context: Context, theirs: Channel, observe: Observer | 
             position = _let_child_act(context, position, plan, observe)
             if step.lane == "M" and context.init_pid:
                 _reap(context.child_pid)  # its last act was to fork init
-            if context.init_pid:
-                theirs.close()  # so that the end of init is the end of the conversation
 
 
 def _let_child_act(context: Context, position: int, plan: Plan, observe: Observer | None) -> int:

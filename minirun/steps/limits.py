@@ -132,7 +132,8 @@ class SetOomScore(Step):
     @property
     def call(self) -> tuple[str, ...]:
         """From outside, through the host's own /proc; inherited across fork."""
-        return ("/oom_score_adj", f'write(fd, "{self.score}", {len(str(self.score))})')
+        path = '"/proc/…/oom_score_adj"'
+        return (f"openat(AT_FDCWD, {path}", f'write(fd, "{self.score}", {len(str(self.score))})')
 
     def apply(self, context: Context) -> None:
         """Lowering it below the inherited value needs CAP_SYS_RESOURCE."""
