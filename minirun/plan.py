@@ -141,6 +141,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     late = nnp and not (seccomp and seccomp.is_watched)
     return Plan(tuple(flatten((
         setting.cgroup and limits.CreateCgroup(setting.cgroup, linux.resources, (), groups),
+        setting.cgroup and _delegation(spec, host, new, groups),
         Clone.CLONE_NEWUSER in new and _create_user_namespace(linux),
         handoff.ForkIntermediate(),  # a child enters, we stay outside
         groups and limits.JoinCgroup(groups),  # its children are born inside
@@ -288,6 +289,19 @@ def _groups_made(setting: Setting, host: Host, linux: Linux) -> tuple[str, ...]:
         for controller, directory in setting.cgroup_directories
         if not (unused and host.controllers[controller].version == 2)
     )
+
+
+def _delegation(spec: Spec, host: Host, new: Clone, groups: tuple[str, ...]) -> Step | None:
+    """Give the group to the container's root where it could use it. See: config-linux.md."""
+    private = Clone.CLONE_NEWUSER in new and Clone.CLONE_NEWCGROUP in new
+    writable = any(
+        entry.type in ("cgroup", "cgroup2") and "ro" not in entry.options for entry in spec.mounts
+    )
+    if host.cgroup_mode != "v2" or not private or not writable:
+        return None
+    linux = spec.linux
+    owner = _root_of(linux.uid_mappings), _root_of(linux.gid_mappings)
+    return limits.DelegateCgroup(groups[0], *owner)
 
 
 def _root_of(mappings: tuple[IdMapping, ...]) -> int:

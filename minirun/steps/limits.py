@@ -14,7 +14,7 @@ import struct
 
 from .. import kernel
 from ..errors import StepError
-from .base import Context, Step, write_file
+from .base import Context, Step, quoted, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,31 @@ class CreateCgroup(Step):
         context.undo.append(context.cgroup.delete)
         context.cgroup.create()
         context.cgroup.apply(self.resources)
+
+
+class DelegateCgroup(Step):
+    """Cgroup v2 lets a group's owner divide what it has, and not take more."""
+
+    lane: ClassVar = "R"
+    id: ClassVar = "delegate-cgroup"
+    why: ClassVar = "the container's root may make groups inside, and lift no limit of its own"
+    man: ClassVar = "cgroups(7), Delegation"
+    check: ClassVar = "stat -c %u /sys/fs/cgroup/GROUP/cgroup.procs"
+    without: ClassVar = "an init system in a user namespace cannot make a group"
+
+    directory: str
+    uid: int
+    gid: int
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """The directory, and the files that move processes."""
+        return (f"chown({quoted(self.directory)}, {self.uid}, {self.gid})",)
+
+    def apply(self, context: Context) -> None:
+        """The files that set limits stay ours."""
+        assert context.cgroup is not None
+        context.cgroup.delegate(self.uid, self.gid)
 
 
 class JoinCgroup(Step):
