@@ -80,23 +80,27 @@ def _mounted_aside(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
     Before that, fsconfig(2) takes all layers as one value of at most 255 bytes. mount(2) takes
     4095, and by descriptor a layer needs 18 of them, however deep the store lies.
     """
-    with ExitStack() as stack:
-        held = {}
-        for path in (*lowers, *above.values()):
-            held[path] = fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            stack.callback(os.close, fd)
-        data = "lowerdir=" + ":".join(f"/proc/self/fd/{held[path]}" for path in lowers)
-        data += "".join(f",{key}=/proc/self/fd/{held[path]}" for key, path in above.items())
-        data += "".join(f",{key}={value}" for key, value in _OFF.items())
-        with ThreadPoolExecutor(1) as aside:
-            return aside.submit(_mount_and_clone, str(lowers[0]), data).result()
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(_mount_and_clone, lowers, above).result()
 
 
-def _mount_and_clone(place: str, data: str) -> int:
+def _mount_and_clone(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
     """Return a detached clone of an overlay; runs in a thread that has nothing else to do."""
     kernel.unshare(Clone.CLONE_NEWNS)
     kernel.mount(None, "/", None, Mount.MS_REC | Mount.MS_PRIVATE, None)
-    kernel.mount("overlay", place, "overlay", Mount(0), data)
+    place = str(lowers[0])
+    with ExitStack() as stack:
+
+        def held(path: Path) -> str:
+            """Opened only now: overlayfs refuses what is mounted in another namespace."""
+            fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            return f"/proc/self/fd/{fd}"
+
+        options = {"lowerdir": ":".join(map(held, lowers))}
+        options |= {key: held(path) for key, path in above.items()} | _OFF
+        data = ",".join(f"{key}={value}" for key, value in options.items())
+        kernel.mount("overlay", place, "overlay", Mount(0), data)
     return kernel.open_tree(AT_FDCWD, place, OpenTree.OPEN_TREE_CLONE)
 
 
