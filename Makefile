@@ -5,11 +5,12 @@ PYTHON := .venv/bin/python
 # More arguments for pytest: make test ARGS='-x -k namespaces'
 ARGS :=
 
-.PHONY: help demo test unit lint format bench clean
+.PHONY: help demo test test-vm unit lint format bench clean
 
 help:
 	@echo 'make demo    install minirun here and run a model in a container'
 	@echo 'make test    install the test tools too, run the whole test suite'
+	@echo 'make test-vm the tests that need cgroup v2 or systemd, in an emulated machine'
 	@echo 'make unit    only the tests that ask the host for nothing and start no server'
 	@echo 'make lint    ruff check, ruff format --check, mypy'
 	@echo 'make format  let ruff put the source into shape'
@@ -23,6 +24,9 @@ demo:
 test:
 	@sh scripts/setup test
 	@$(PYTHON) -m pytest $(ARGS)
+
+test-vm:
+	@scripts/vm test $(ARGS)
 
 unit:
 	@sh scripts/setup lint

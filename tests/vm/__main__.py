@@ -11,7 +11,8 @@
 
 The machine is a Debian 12 (Linux 6.1, cgroup v2, systemd) under qemu, emulated, without a network.
 It boots in 20 seconds and runs about ten times slower than yours. What you changed and did not
-commit is inside; what git ignores is not. What a job leaves in $OUT comes back in build/vm/.
+commit is inside; what git ignores is not. What a job leaves in $OUT comes back in build/vm/, or
+in MINIRUN_VM_RESULTS: name one where two machines run at a time.
 
 The image is kept in MINIRUN_VM_CACHE (~/.cache/minirun/vm) and built anew, in two minutes, when
 tests/vm/guest, pyproject.toml or constraints.txt change. MINIRUN_VM_ACCEL=kvm uses real processors.

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.vm.image import TOP, image
 
-RESULTS = TOP / "build" / "vm"
+RESULTS = Path(os.environ.get("MINIRUN_VM_RESULTS") or TOP / "build" / "vm")
 MEMORY_MIB = 3072
 RESULTS_BYTES = 256 << 20
 CHECKOUT_BYTES = 2 << 30
