@@ -49,7 +49,8 @@ def cp_command(source: str, target: str, *, archive: bool, follow_link: bool) ->
                         follow=follow_link, owners=archive)  # fmt: skip
         elif source == "-":
             _refuse_terminal(sys.stdin.isatty(), "a tar stream cannot come from a terminal")
-            copy.unpack(open(0, "rb", buffering=0, closefd=False), root, path, owners=True)
+            with open(0, "rb", buffering=0, closefd=False) as stream:
+                copy.unpack(stream, root, path)
         else:
             copy.into(source, root, path, follow=follow_link, owners=archive)
     return 0

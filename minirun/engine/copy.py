@@ -89,13 +89,12 @@ def pack(root: int, path: str, write: Callable[[bytes], object], *, follow: bool
     Packer(root, source, _base(path), owners=True, devices=True).write(write)
 
 
-def unpack(stream: Readable, root: int, path: str, *, owners: bool) -> None:
+def unpack(stream: Readable, root: int, path: str) -> None:
     """Unpack a tar stream in a directory of the container.
 
     Raises:
         MinirunError: the directory is not there, or an entry is hostile.
     """
-    del owners
     found = _look(root, path)
     if found is None or not stat.S_ISDIR(found.st_mode):
         raise MinirunError(f"{path} is no directory of the container", hint="make it first")

@@ -54,6 +54,9 @@ def connect(path: str) -> int:
     made = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
         made.connect(name)
+    except OSError:
+        made.close()
+        raise
     finally:
         os.close(folder)
     return made.detach()

@@ -182,7 +182,7 @@ class SaveState(Step):
     @property
     def call(self) -> tuple[str, ...]:
         """Written aside and renamed, so nobody reads half of it."""
-        return (f"rename({quoted(self.path + '.new')}, {quoted(self.path)})",)
+        return (f"rename({quoted(self.path + '.…')}, {quoted(self.path)})",)
 
     def apply(self, context: Context) -> None:
         """Done by ``lifecycle``, which owns the file."""

@@ -138,7 +138,7 @@ class SetSysctls(Step):
     def call(self) -> tuple[str, ...]:
         """Through the private procfs, never through a path of the container."""
         paths = [quoted("sys/" + sysctl_path(name)) for name, _ in self.values]
-        return tuple(f"openat2(fd, {path}, {{flags=O_WRONLY" for path in paths)
+        return tuple(f"openat2(fd, {path}, {{flags=O_WRONLY|O_CLOEXEC" for path in paths)
 
     def apply(self, context: Context) -> None:
         """Write each."""

@@ -44,7 +44,8 @@ class CreateUserNamespace(Step):
     @property
     def call(self) -> tuple[str, ...]:
         """The unshare happens in the child; the maps are written from outside, once."""
-        return (f"unshare({spell(Clone.CLONE_NEWUSER)})", 'write(fd, "…uid_map…")')
+        maps = ('openat(AT_FDCWD, "/proc/…/uid_map"', 'openat(AT_FDCWD, "/proc/…/gid_map"')
+        return (f"unshare({spell(Clone.CLONE_NEWUSER)})", *maps)
 
     def apply(self, context: Context) -> None:
         """Leave an fd of the namespace in ``context.fds``."""
