@@ -2,7 +2,8 @@
 
 A blob that the registry has in another repository is mounted, not sent. Else one PATCH carries it
 whole, as Docker does it: registries differ in which smaller chunks they like. Where the connection
-breaks, the registry is asked how far it got, and the next PATCH carries the rest.
+breaks, the registry is asked how far it got, and the next PATCH carries the rest; one that does
+not know gets the whole again.
 
 See: distribution-spec spec.md, end-4 to end-7, end-11. Next: ``push.py``.
 """
@@ -84,7 +85,7 @@ class Upload:
                 if final or failures >= transport.patience.attempts:
                     raise
                 transport.wait(failures)
-                location, reached = self._status(location)
+                location, reached = self._reached(location)
                 failures = 0 if reached > sent else failures
                 sent = reached
         joint = "&" if "?" in location else "?"
@@ -106,15 +107,22 @@ class Upload:
         ) as response:
             return _location(response)
 
-    def _status(self, location: str) -> tuple[str, int]:
-        """Return where to go on, and from which byte."""
-        with self._call(Request("GET", location), 204, 202) as response:
-            reached = response.headers.get("range", "").rpartition("-")[2]
-            moved = response.headers.get("location")
+    def _reached(self, location: str) -> tuple[str, int]:
+        """Return where to go on, and from which byte.
+
+        Some registries (distribution 2) forget an upload whose connection broke: then a new one.
+        """
+        try:
+            with self._call(Request("GET", location), 204, 202) as response:
+                reached = response.headers.get("range", "").rpartition("-")[2]
+                moved = response.headers.get("location")
+                location = str(response.url.join(moved)) if moved else location
+        except Refused:
+            return self._start(""), 0
         start = int(reached) + 1 if reached.isdecimal() and reached != "0" else 0
         if start > self._descriptor.size:
             raise ImageError(f"{self._what}: the registry says it has {start} bytes")
-        return (str(response.url.join(moved)) if moved else location), start
+        return location, start
 
     def _read(self, start: int) -> Iterator[bytes]:
         while data := os.pread(self._fd, _CHUNK, start):
