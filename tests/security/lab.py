@@ -255,9 +255,10 @@ def _live(bundle: Bundle, during: Callable[[Container], object] | None, keep_fds
         return Outcome(exit_code=code, output=read_back(out))
 
 
-def new_container(bundle: Bundle) -> Container:
-    """Return a container with an id that nobody had."""
-    return Container(str(bundle.state_root), f"replay-{os.getpid()}-{next(_numbers)}", probe())
+def new_container(bundle: Bundle, container_id: str = "") -> Container:
+    """Return a container, with an id that nobody had unless one is given."""
+    name = container_id or f"replay-{os.getpid()}-{next(_numbers)}"
+    return Container(str(bundle.state_root), name, probe())
 
 
 def create(container: Container, bundle: Bundle, out: int, keep_fds: int = 0) -> dict[str, int]:
