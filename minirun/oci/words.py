@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 #: Kinds of options: on or off; one value, the last given; every value given.
 FLAG, VALUE, LIST = "flag", "value", "list"
 
-#: One letter means the same for every verb that knows the long name.
+#: What a letter means: the first of these names that the verb knows.
 SHORT = {
     "a": "all",
     "b": "bundle",
     "c": "cap",
     "d": "detach",
     "e": "env",
-    "f": "format",
+    "f": "force format",
     "g": "additional-gids",
     "h": "help",
     "p": "process",
@@ -116,7 +116,7 @@ def parse(
     Args:
         argv: what follows the program, or the verb.
         options: {long name: kind}.
-        short: {letter: long name}.
+        short: {letter: long names}.
         spread: whether options may follow the first other word.
 
     Raises:
@@ -136,7 +136,8 @@ def parse(
                 return values, rest + words
             continue
         written, equals, given = word.lstrip("-").partition("=")
-        name = written if written in options else short.get(written, written)
+        names = (written, *short.get(written, "").split())
+        name = next((known for known in names if known in options), written)
         if name not in options:
             raise UsageError(f"flag provided but not defined: -{written}")
         _take(values, name, options[name], [given] if equals else None, words)

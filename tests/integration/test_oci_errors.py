@@ -1,0 +1,90 @@
+"""What ``minirun-oci`` refuses: with one line, one object in the log, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.integration.oci_lab import Runtime, wait_for_end
+
+pytestmark = pytest.mark.requires("root", "busybox", "cgroup1")
+
+
+ERRORS = {
+    "unknown verb": (["bogus"], 1, "no such command"),
+    "unknown option": (["create", "--bogus", "x"], 1, "flag provided but not defined: -bogus"),
+    "no value": (["restore", "--image-path"], 1, "flag needs an argument"),
+    "unknown container": (["state", "nope"], 1, "container does not exist"),
+    "kill unknown": (["kill", "nope", "9"], 1, "container does not exist"),
+    "kill bad signal": (["kill", "nope", "NOPE"], 1, "unknown signal"),
+    "climbing id": (["create", "../x"], 1, "invalid container ID format"),
+    "long id": (["create", "x" * 2000], 1, "invalid container ID format"),
+    "dots": (["state", ".."], 1, "invalid container ID format"),
+    "no bundle": (["create", "--bundle", "/nope", "x"], 1, "config.json not found"),
+    "exec unknown": (["exec", "nope", "true"], 255, "container does not exist"),
+    "terminal": (["run", "--detach", "--console-socket", "/nope", "x"], 1, "cannot use console"),
+    "preserved": (["create", "--preserve-fds", "9", "x"], 1, "preserved-fd"),
+    "checkpoint": (["checkpoint", "x"], 1, "not supported"),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_errors_are_one_object_in_the_log(oci: Runtime, tmp_path: Path, case: str) -> None:
+    words, code, text = ERRORS[case]
+    log = tmp_path / "log.json"
+    done = oci.run("--log", str(log), "--log-format", "json", *words)
+    assert done.returncode == code
+    assert done.stdout == ""
+    entry = json.loads(log.read_text())
+    assert entry["level"] == "error"
+    assert text in entry["msg"]
+    assert text in done.stderr
+    assert oci.run("list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize("config", ["{", "[]", '{"ociVersion": 1}', "[" * 100_000, "null", "\0"])
+def test_bad_config_leaves_nothing(oci: Runtime, config: str) -> None:
+    (oci.bundle / "config.json").write_text(config)
+    done = oci.run("create", "bad")
+    assert done.returncode == 1
+    assert "config.json: $" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert oci.run("list", "--quiet").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (["nope"], 'exec: "nope": executable file not found in $PATH'),
+        (["/nope"], 'exec: "/nope": stat /nope: no such file or directory'),
+        (["/etc"], 'exec: "/etc": is a directory'),
+        (["/etc/passwd"], 'exec: "/etc/passwd": permission denied'),
+    ],
+)
+def test_create_fails_for_a_program_that_cannot_run(
+    oci: Runtime, args: list[str], text: str
+) -> None:
+    oci.config(args=args)
+    done = oci.run("create", "bad")
+    assert done.returncode == 1
+    assert f"unable to start container process: {text}" in done.stderr
+    assert oci.run("list", "--quiet").stdout == ""
+
+
+def test_illegal_transitions_use_runcs_words(oci: Runtime) -> None:
+    pidfd = os.pidfd_open(oci.start("web"))
+    assert "already exists" in oci.run("create", "web").stderr
+    assert "not stopped" in oci.run("delete", "web").stderr
+    assert "container not paused" in oci.run("resume", "web").stderr
+    oci.quiet("pause", "web")
+    assert "paused container" in oci.run("exec", "web", "true").stderr
+    oci.quiet("kill", "web", "9")
+    wait_for_end(pidfd)
+    assert "container not running" in oci.run("kill", "web", "TERM").stderr
+    assert "cannot exec in a stopped container" in oci.run("exec", "web", "true").stderr
+    oci.quiet("kill", "--all", "web", "KILL")
+    oci.quiet("delete", "--force", "web")
+    oci.quiet("delete", "--force", "web")
