@@ -126,6 +126,7 @@ def make_bundle(path: Path, state_root: Path) -> Bundle:
     rootfs = bundle.rootfs
     for name in ("bin", "dev", "etc", "proc", "sys", "tmp", "usr/lib", "work"):
         (rootfs / name).mkdir(parents=True)
+    (rootfs / "tmp").chmod(0o1777)
     shutil.copy(shutil.which("busybox") or "busybox", rootfs / "bin/busybox")
     for name in APPLETS.split():
         (rootfs / "bin" / name).symlink_to("busybox")

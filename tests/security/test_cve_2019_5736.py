@@ -7,8 +7,8 @@ container runs the attacker's program as the host's root. An entrypoint of ``/pr
 to the same file without a race.
 
 Defence: ``seal.py``: create, run and exec run from a sealed memfd, a copy that cannot be written
-and that no other process uses. (That the runtime hides, ``HideFromContainer``, is a second one; it is
-off in both halves here.) The interpreter under attack is a copy of the test's own.
+and that no other process uses. (That the runtime hides, ``HideFromContainer``, is a second one;
+it is off in both halves here.) The interpreter under attack is a copy of the test's own.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ PROGRAM = str(Path(__file__).with_name("join_unhidden.py"))
 OVERWRITE = """
 read pid < /who; exec 9< /proc/$pid/exe; echo > /seen
 read word < /go
-if (echo pwned > /proc/self/fd/9); then echo overwritten > /verdict; else echo refused > /verdict; fi
+if (echo pwned > /proc/self/fd/9); then word=overwritten; else word=refused; fi
+echo $word > /verdict
 """
 
 
