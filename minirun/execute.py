@@ -143,25 +143,29 @@ def process_like(  # noqa: PLR0913 - one argument per option of exec
     own = spec.process
     if own is None:
         raise StateError("the container's config.json has no process", hint="use exec --process")
-    held, more = own.capabilities, tuple(capabilities)
-    if more:
-        held = held or Capabilities()
-        held = replace(
-            held,
-            bounding=_union(held.bounding, more),
-            effective=_union(held.effective, more),
-            permitted=_union(held.permitted, more),
-            ambient=_union(held.ambient, [c for c in more if c in held.inheritable]),
-        )
     return replace(
         own,
         args=tuple(args),
         env=(*own.env, *env),
         cwd=cwd or own.cwd,
         user=user or own.user,
-        capabilities=held,
+        capabilities=_with_capabilities(own.capabilities, tuple(capabilities)),
         terminal=terminal,
         console_size=None,
+    )
+
+
+def _with_capabilities(held: Capabilities | None, more: tuple[str, ...]) -> Capabilities | None:
+    """Add to the sets that are in force; the inheritable set is left as it is."""
+    if not more:
+        return held
+    held = held or Capabilities()
+    return replace(
+        held,
+        bounding=_union(held.bounding, more),
+        effective=_union(held.effective, more),
+        permitted=_union(held.permitted, more),
+        ambient=_union(held.ambient, [name for name in more if name in held.inheritable]),
     )
 
 

@@ -7,7 +7,7 @@ exception into one line and an exit code. This is where errors end; nothing belo
 
 It starts as fast as Python can: no third-party import, no argparse, each verb imported on its own.
 It runs in an isolated interpreter, since the working directory is the bundle and the environment
-the caller's: neither may choose what is imported. ``oci/__main__.py`` sees to that.
+the caller's: neither may choose what is imported. ``oci_boot.py`` sees to that.
 
 See: runc(8). Next: ``oci/__init__.py``.
 """
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and not sys.flags.isolated:
         from .seal import execute_sealed
 
-        execute_sealed((os.path.join(os.path.dirname(__file__), "oci/__main__.py"), *sys.argv[1:]))
+        execute_sealed((os.path.join(os.path.dirname(__file__), "oci_boot.py"), *sys.argv[1:]))
     words = list(sys.argv[1:] if argv is None else argv)
     report = None
     verb = ""

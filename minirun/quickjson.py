@@ -43,15 +43,18 @@ def _unknown(value: object) -> NoReturn:
 
 _scan: Callable[[str, int], tuple[Any, int]] | None
 _encode: Callable[[Any, int], tuple[str, ...]] | None
+_encode_compact: Callable[[Any, int], tuple[str, ...]] | None
 try:
     import _json
 
     _scan = _json.make_scanner(_Rules())  # type: ignore[arg-type]  # any object with these names
-    _encode = _json.make_encoder(
-        None, _unknown, _json.encode_basestring_ascii, None, ": ", ", ", False, False, False
-    )  # fmt: skip
+    _text = _json.encode_basestring_ascii
+    _encode, _encode_compact = (
+        _json.make_encoder(None, _unknown, _text, None, *separators, False, False, False)
+        for separators in ((": ", ", "), (":", ","))
+    )
 except (ImportError, AttributeError, TypeError):  # another implementation, or another version
-    _scan = _encode = None
+    _scan = _encode = _encode_compact = None
 
 
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - the JSON edge
@@ -85,6 +88,19 @@ def dumps(value: Any) -> str:  # noqa: ANN401 - the JSON edge
     import json
 
     return json.dumps(value, allow_nan=False)
+
+
+def compact(value: Any) -> str:  # noqa: ANN401 - the JSON edge
+    """Return the JSON text of plain data without blanks, as Go writes it.
+
+    >>> compact({"a": (1, None)})
+    '{"a":[1,null]}'
+    """
+    if _encode_compact is not None:
+        return "".join(_encode_compact(value, 0))
+    import json
+
+    return json.dumps(value, allow_nan=False, separators=(",", ":"))
 
 
 def pretty(value: Any, margin: str = "", step: str = "  ") -> str:  # noqa: ANN401 - the JSON edge

@@ -5,12 +5,12 @@ See: bundle.md. Next: ``create.py``.
 
 from __future__ import annotations
 
-import json
 import os
 
 from ..decode import decode
 from ..errors import SpecError, UsageError
 from ..lifecycle import Container, Request
+from ..quickjson import loads
 from ..record import replace
 from ..spec import Spec
 from .handover import kept_descriptors, require_console, send_console, send_pidfd
@@ -104,7 +104,7 @@ def parse_json(text: str, path: str) -> Any:  # noqa: ANN401 - the JSON edge
         SpecError: it is no JSON, or nested deeper than anything the specification knows.
     """
     try:
-        return json.loads(text)
+        return loads(text)
     except (ValueError, RecursionError) as error:
         raise SpecError(path, f"invalid JSON: {str(error).lower()}") from error
 

@@ -5,7 +5,6 @@ See: runc-events(8). Next: ``../cgroups/stats.py``.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import sys
@@ -13,6 +12,7 @@ import sys
 from ..errors import UsageError
 from ..host import probe
 from ..lifecycle import Container
+from ..quickjson import compact
 from ..record import as_tuple
 from .words import FLAG, VALUE
 
@@ -58,7 +58,7 @@ def main(call: Call, report: Report) -> int:
 
 def _emit(kind: str, container_id: str, data: dict[str, Any] | None) -> int:
     event = {"type": kind, "id": container_id, **({"data": data} if data is not None else {})}
-    sys.stdout.write(json.dumps(event, separators=(",", ":")) + "\n")
+    sys.stdout.write(compact(event) + "\n")
     sys.stdout.flush()
     return 0
 

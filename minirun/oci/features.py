@@ -5,11 +5,11 @@ See: features.md of the runtime-spec. Next: ``../features.py``.
 
 from __future__ import annotations
 
-import json
 import sys
 
 from ..features import features
 from ..host import probe
+from ..quickjson import pretty
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,5 +22,5 @@ OPTIONS: dict[str, str] = {}
 def main(call: Call, report: Report) -> int:
     """Print it; dockerd asks at its start, without any global option."""
     del call, report
-    sys.stdout.write(json.dumps(features(probe()), indent=2) + "\n")
+    sys.stdout.write(pretty(features(probe())) + "\n")
     return 0

@@ -5,12 +5,12 @@ See: runc-list(8). Next: ``ps.py``.
 
 from __future__ import annotations
 
-import json
 import sys
 
 from ..errors import UsageError
 from ..host import probe
 from ..lifecycle import containers
+from ..quickjson import compact
 from .state import owner, public
 from .words import FLAG, VALUE
 
@@ -33,7 +33,7 @@ def main(call: Call, report: Report) -> int:
         text = "".join(f"{state.id}\n" for state in found)
     elif form == "json":
         shown = [public(state) for state in found] or None
-        text = json.dumps(shown, separators=(",", ":")) + "\n"
+        text = compact(shown) + "\n"
     elif form == "table":
         rows = [(s.id, str(s.pid), s.status, s.bundle, s.created, owner(s.owner)) for s in found]
         text = table([("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"), *rows])

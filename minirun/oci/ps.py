@@ -5,12 +5,12 @@ See: runc-ps(8), ps(1). Next: ``events.py``.
 
 from __future__ import annotations
 
-import json
 import sys
 
 from ..errors import MinirunError, UsageError
 from ..host import probe
 from ..lifecycle import Container
+from ..quickjson import compact
 from .words import VALUE
 
 TYPE_CHECKING = False
@@ -34,7 +34,7 @@ def main(call: Call, report: Report) -> int:
     pids = container.driver(container.state()).pids(recursive=True)
     form = call.text("format", "table")
     if form == "json":
-        text = json.dumps(pids or None, separators=(",", ":")) + "\n"
+        text = compact(pids or None) + "\n"
     elif form == "table":
         text = _lines_of(pids, call.words[1:] or ("-ef",))
     else:

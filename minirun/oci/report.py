@@ -67,10 +67,10 @@ class Report:
 
         now = strftime("%Y-%m-%dT%H:%M:%SZ", gmtime())
         if self._form == "json":
-            import json
+            from ..quickjson import dumps
 
             line = {"level": level, "msg": text, "time": now, **({"hint": hint} if hint else {})}
-            written = json.dumps(line)
+            written = dumps(line)
         else:
             escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
             written = f'time="{now}" level={level} msg="{escaped}"'

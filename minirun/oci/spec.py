@@ -5,10 +5,10 @@ See: runc-spec(8). Next: ``../spec.py``.
 
 from __future__ import annotations
 
-import json
 import os
 
 from ..errors import MinirunError
+from ..quickjson import pretty
 from .words import FLAG, VALUE
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def main(call: Call, report: Report) -> int:
     """Write it, but never over one that is there."""
     del report
     path = os.path.join(call.text("bundle", "."), "config.json")
-    text = json.dumps(default(rootless=call.flag("rootless")), indent="\t")
+    text = pretty(default(rootless=call.flag("rootless")), step="\t")
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)

@@ -5,11 +5,11 @@ See: runtime.md, State. Next: ``list.py``.
 
 from __future__ import annotations
 
-import json
 import sys
 
 from ..host import probe
 from ..lifecycle import Container
+from ..quickjson import pretty
 from ..record import EMPTY
 
 TYPE_CHECKING = False
@@ -27,7 +27,7 @@ def main(call: Call, report: Report) -> int:
     """Print it, indented."""
     del report
     state = Container(call.root, call.container_id(), probe()).state()
-    sys.stdout.write(json.dumps(public(state), indent=2) + "\n")
+    sys.stdout.write(pretty(public(state)) + "\n")
     return 0
 
 

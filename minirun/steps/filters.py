@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import _socket
 import errno
-import json
 import os
 import struct
 
 from .. import kernel, procfs
 from ..errors import SyscallError
 from ..flags import SeccompFlag, spell
+from ..quickjson import dumps
 from .base import Context, Step
 
 TYPE_CHECKING = False
@@ -122,7 +122,7 @@ class SendListener(Step):
         try:
             link.connect(self.path)
             rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", fd))]
-            link.sendmsg([json.dumps(state).encode()], rights)
+            link.sendmsg([dumps(state).encode()], rights)
         finally:
             link.close()
             os.close(fd)

@@ -1,16 +1,16 @@
 """The first lines that run: seal where a container comes near, then be ``minirun-oci``.
 
-Started by path as ``python -I -S …/minirun/oci/__main__.py``. Python compiles a program that is
+Started by path as ``python -I -S …/minirun/oci_boot.py``. Python compiles a program that is
 started by path anew each time, so this file is short.
 
-Next: ``../seal.py``, then ``../oci_cli.py``.
+Next: ``seal.py``, then ``oci_cli.py``.
 """
 
 import sys
 
 # -I leaves out the program's folder, the working directory and PYTHONPATH: name our own. -S leaves
 # out what pip installed beside the interpreter: only libseccomp's binding comes from there.
-sys.path.insert(0, __file__.rsplit("/", 3)[0] or "/")
+sys.path.insert(0, __file__.rsplit("/", 2)[0] or "/")
 sys.path.append(
     f"{sys.executable.rsplit('/', 2)[0]}/lib/python3.{sys.version_info.minor}/site-packages"
 )
