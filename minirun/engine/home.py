@@ -31,9 +31,10 @@ class Home(Record):
     @property
     def images(self) -> ImageStore:
         """Return the image store; imported late, a plain root file system needs none."""
+        from ..image.registry.settings import load
         from ..image.store import Store
 
-        return Store(self.data)
+        return Store(self.data, load().default_registry)
 
     @property
     def volumes(self) -> VolumeStore:

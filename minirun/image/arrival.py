@@ -16,6 +16,7 @@ Next: ``adopt.py``, which does this for all layers of an image.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -101,6 +102,7 @@ class Arrival:
         self._complete = False
         self._error: MinirunError | None = None
         self._position = 0
+        self._start = 0
 
     def __enter__(self) -> Arrival:
         """Begin to fetch, once nobody else does."""
@@ -109,11 +111,21 @@ class Arrival:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop fetching, unless it is done."""
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Stop fetching, unless it is done; what could not be read is not kept.
+
+        Raises:
+            Damaged: it could not be read, perhaps because of what an earlier attempt left.
+        """
         self._abandoned = True
         self._thread.join()
+        is_bad = isinstance(error, ImageError) and not isinstance(error, Interrupted)
+        if is_bad and not self._complete:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
         os.close(self._fd)
+        if is_bad and not self._complete and self._start > 0 and not isinstance(error, Damaged):
+            raise Damaged(str(error), resumed=True) from error
 
     def read(self, size: int, /) -> bytes:
         """Return bytes that have arrived; b"" at the end of a blob whose digest is right."""
@@ -160,16 +172,15 @@ class Arrival:
             self._take_over(path)
             return
         digest = hashlib.sha256()
-        start = self._recall(digest)
-        if start < self._descriptor.size:
-            self._receive(digest, start)
+        self._recall(digest)
+        if self._start < self._descriptor.size:
+            self._receive(digest)
         if self._available != self._descriptor.size:
             sizes = f"{self._available} bytes instead of {self._descriptor.size}"
-            raise Damaged(f"blob {self._descriptor.digest} has {sizes}", resumed=start > 0)
+            raise self._damaged(f"has {sizes}")
         found = f"sha256:{digest.hexdigest()}"
         if found != self._descriptor.digest:
-            message = f"blob {self._descriptor.digest} is damaged: it hashes to {found}"
-            raise Damaged(message, resumed=start > 0)
+            raise self._damaged(f"is damaged: it hashes to {found}")
         os.rename(self._path, path)
 
     def _take_over(self, path: str) -> None:
@@ -182,31 +193,28 @@ class Arrival:
         finally:
             os.close(fd)
 
-    def _recall(self, digest: hashlib._Hash) -> int:
-        """Hash what an earlier attempt left; returns its length."""
+    def _recall(self, digest: hashlib._Hash) -> None:
+        """Hash what an earlier attempt left."""
         if not self._source.resumable or os.fstat(self._fd).st_size > self._descriptor.size:
             os.ftruncate(self._fd, 0)
-        start = 0
-        while data := os.pread(self._fd, CHUNK, start):
+        while data := os.pread(self._fd, CHUNK, self._start):
             self._check_wanted()
             digest.update(data)
-            start += len(data)
-            self._forward(start)
-        return start
+            self._start += len(data)
+            self._forward(self._start)
 
-    def _receive(self, digest: hashlib._Hash, start: int) -> None:
+    def _receive(self, digest: hashlib._Hash) -> None:
         """Write what the source sends, and not a byte more than the blob should have."""
-        os.lseek(self._fd, start, os.SEEK_SET)
-        with self._source.open(self._descriptor.digest, start) as stream:
+        end = os.lseek(self._fd, self._start, os.SEEK_SET)
+        with self._source.open(self._descriptor.digest, end) as stream:
             while data := stream.read(CHUNK):
                 self._check_wanted()
-                start += len(data)
-                if start > self._descriptor.size:
-                    self._available = start
-                    return
+                end += len(data)
+                if end > self._descriptor.size:
+                    raise self._damaged(f"is longer than {self._descriptor.size} bytes")
                 write_all(self._fd, data)
                 digest.update(data)
-                self._forward(start)
+                self._forward(end)
 
     def _forward(self, available: int) -> None:
         with self._arrived:
@@ -220,6 +228,9 @@ class Arrival:
             self._error = error
             self._complete = error is None
             self._arrived.notify_all()
+
+    def _damaged(self, how: str) -> Damaged:
+        return Damaged(f"blob {self._descriptor.digest} {how}", resumed=self._start > 0)
 
     def _check_wanted(self) -> None:
         if self._abandoned or self._stop.is_set():

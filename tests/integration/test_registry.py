@@ -399,6 +399,25 @@ def test_four_pulls_of_one_image_fetch_each_layer_once(
     assert os.listdir(Path(other.root) / "partial") == []
 
 
+def test_memory_of_a_pull_does_not_grow_with_the_image(
+    store: Store, other: Store, tmp_path: Path, host: str
+) -> None:
+    size = 160 << 20
+    folder = tmp_path / "large"
+    folder.mkdir()
+    with (folder / "file").open("wb") as file:
+        file.truncate(size)
+    with store.write() as writer:
+        layer = writer.add_layer_from_dir(str(folder), compress=False)
+        image = writer.write_image(PLAIN, [layer], ["large:1"])
+    push(store, image, f"{host}/team/large:1", how=access())
+    report = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    process = python(_PULL + report, other.root, f"{host}/team/large:1")
+    image_id, peak_kib = process.communicate()[0].split()
+    assert image_id == image.id
+    assert int(peak_kib) < 150 << 10
+
+
 def test_pull_that_was_killed_is_resumed(
     store: Store, other: Store, tmp_path: Path, host: str
 ) -> None:

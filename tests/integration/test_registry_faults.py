@@ -110,26 +110,22 @@ def test_changed_byte_is_noticed_and_nothing_is_kept(
         )
         with pytest.raises(ImageError, match=r"corrupt|damaged|truncated|not the one"):
             pull(other, f"{wire.host}/faults/flip:1", how=access())
+        assert os.listdir(Path(other.root) / "partial") == []
     _assert_nothing_kept(other)
 
 
 @real_registry
+@pytest.mark.parametrize("bad", [b"\0" * 1_000_000, b"\x1f\x8b" + b"\xff" * 1_000_000])
 def test_bad_part_of_an_earlier_attempt_is_fetched_again(
-    store: Store, other: Store, content: Path, host: str
+    store: Store, other: Store, content: Path, host: str, bad: bytes
 ) -> None:
-    """What if the power failed, and the part that was kept holds zeros?"""
+    """What if the power failed, and the part that was kept holds zeros, or anything?"""
     image = make_image(store, content, "app:1")
-    push(store, image, f"{host}/faults/zeros:1", how=access())
+    push(store, image, f"{host}/faults/bad:1", how=access())
     other.prepare()
     (layer,) = image.manifest.layers
-    part = Path(other.root) / "partial" / model.hex_of(layer.digest)
-    part.write_bytes(b"\0" * 1_000_000)
-    try:
-        pulled = pull(other, f"{host}/faults/zeros:1", how=access())
-    except ImageError:
-        assert not part.exists()  # unpacking noticed before hashing did
-        pulled = pull(other, f"{host}/faults/zeros:1", how=access())
-    assert pulled.id == image.id
+    (Path(other.root) / "partial" / model.hex_of(layer.digest)).write_bytes(bad)
+    assert pull(other, f"{host}/faults/bad:1", how=access()).id == image.id
 
 
 @real_registry
@@ -263,7 +259,7 @@ PAGE = b"<html><body>Bad gateway: ask your administrator</body></html>"
 LIES: dict[str, tuple[str, Reply, str]] = {
     "blob of another digest": ("/blobs/LAYER", _answer(200, b"x" * 300_000), "tar|damaged"),
     "empty blob": ("/blobs/LAYER", _answer(200), "bytes instead of|truncated|tar"),
-    "endless blob": ("/blobs/LAYER", _endless, "bytes instead of|tar|damaged"),
+    "endless blob": ("/blobs/LAYER", _endless, "longer than|tar"),
     "endless config": ("/blobs/CONFIG", _endless, "is not the"),
     "endless manifest": ("/manifests/", _endless, "larger than 4194304 bytes"),
     "manifest of another digest": (

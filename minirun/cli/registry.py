@@ -1,0 +1,227 @@
+"""``pull push login logout search``: images from and to registries.
+
+Next: ``volume.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+
+import click
+
+from ..engine.home import default_home
+from ..errors import ImageError, UsageError
+from .common import complete_image, format_option
+from .output import say, show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rich.progress import Progress, TaskID
+
+    from ..image.arrival import Event
+    from ..image.store import Image
+
+_SEARCH_COLUMNS = (
+    ("NAME", "Name"),
+    ("DESCRIPTION", "Description"),
+    ("STARS", "StarCount"),
+    ("OFFICIAL", "IsOfficial"),
+)
+_DESCRIPTION_LENGTH = 45
+#: What a layer's state is called, as docker words it; None is not worth a line.
+_WORDS = {
+    "present": "Already exists",
+    "fetched": None,
+    "unpacked": "Pull complete",
+    "known": "Layer already exists",
+    "mounted": "Mounted from another repository",
+    "sent": "Pushed",
+}
+
+
+@click.command()
+@click.option("-a", "--all-tags", is_flag=True, help="Every tag of the repository.")
+@click.option("--platform", default="", metavar="OS/ARCH", help="For another machine than this.")
+@click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
+@click.argument("name", metavar="NAME[:TAG|@DIGEST]")
+def pull_command(name: str, platform: str, *, all_tags: bool, quiet: bool) -> int:
+    """Fetch an image from a registry.
+
+    \b
+      minirun pull debian:12
+      minirun pull --platform linux/arm64 localhost:5000/team/app
+    """  # noqa: D301
+    for full in _all_tags(name) if all_tags else (name,):
+        _pull(full, platform, quiet=quiet)
+    return 0
+
+
+def _all_tags(name: str) -> list[str]:
+    from ..image import reference
+    from ..image.registry.pull import tags
+
+    full = default_home().images.name(name)
+    if "@" in name or reference.parse(name).tag != reference.DEFAULT_TAG:
+        raise UsageError(f"{name} has a tag already", hint="give --all-tags the repository alone")
+    repository = reference.parse(full, "").name
+    return [f"{repository}:{tag}" for tag in tags(repository)]
+
+
+def _pull(name: str, platform: str, *, quiet: bool) -> None:
+    from ..image.registry.pull import pull
+
+    store = default_home().images
+    before = {image.id for image in store.images()}
+    with _shown(quiet=quiet) as seen:
+        image = pull(store, name, platform=platform, seen=seen)
+    full = store.name(name)
+    if not quiet:
+        for pinned in _digests(image, full):
+            say(f"Digest: {pinned}")
+        new = image.id not in before
+        say(f"Status: {'Downloaded newer image' if new else 'Image is up to date'} for {name}")
+    say(full)
+
+
+def _digests(image: Image, full: str) -> list[str]:
+    """Return what the registry of a name calls the image."""
+    from ..image import reference
+
+    repository = reference.parse(full, "").name
+    pairs = (pinned.split("@") for pinned in image.digests)
+    return [digest for name, digest in pairs if name == repository]
+
+
+@click.command()
+@click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
+@click.argument("name", metavar="NAME[:TAG]", shell_complete=complete_image)
+def push_command(name: str, *, quiet: bool) -> int:
+    """Store an image in a registry; its name says in which."""
+    from ..image.registry.push import push
+
+    store = default_home().images
+    image = store.resolve(name)
+    with _shown(quiet=quiet) as seen:
+        pushed = push(store, image, name, seen=seen)
+    say(store.name(name) if quiet else f"{name}: digest: {pushed.digest} size: {pushed.size}")
+    return 0
+
+
+@click.command()
+@click.option("-u", "--username", default="", help="Asked for where it is missing.")
+@click.option("-p", "--password", default="", help="Others on this host can see it.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from stdin.")
+@click.argument("registry", metavar="[HOST[:PORT]]", default="")
+def login_command(registry: str, username: str, password: str, *, password_stdin: bool) -> int:
+    """Log in to a registry; docker and podman then are, too.
+
+    \b
+      minirun login
+      pass show registry | minirun login -u ada --password-stdin registry.lan:5000
+    """  # noqa: D301
+    from ..image.registry.login import login
+
+    if password_stdin and (password or not username):
+        raise UsageError("--password-stdin needs --username, and no --password")
+    if password_stdin:
+        password = sys.stdin.read().rstrip("\r\n")
+    if not (username and password) and not sys.stdin.isatty():
+        raise UsageError(
+            "no user and password to log in with", hint="use --username and --password-stdin"
+        )
+    username = username or click.prompt("Username", err=True)
+    password = password or click.prompt("Password", hide_input=True, err=True)
+    kept = login(registry, username, password)
+    say(f"Login succeeded; the credentials are kept by {kept}")
+    return 0
+
+
+@click.command()
+@click.argument("registry", metavar="[HOST[:PORT]]", default="")
+def logout_command(registry: str) -> int:
+    """Forget the credentials of a registry."""
+    from ..image.registry.login import logout
+
+    shown = registry or "the default registry"
+    if not logout(registry):
+        raise ImageError(f"not logged in to {shown}")
+    say(f"Removed the credentials of {shown}")
+    return 0
+
+
+@click.command()
+@click.option("--limit", default=25, type=int, help="The most to show.")
+@click.option("--no-trunc", is_flag=True, help="Whole descriptions.")
+@format_option
+@click.argument("word", metavar="[HOST/]WORD")
+def search_command(word: str, chosen: str, *, limit: int, no_trunc: bool) -> int:
+    """Look for images in a registry, where it offers that."""
+    from ..image.registry.search import search
+
+    rows = []
+    for found in search(word, limit=limit):
+        text = found.description
+        if not no_trunc and len(text) > _DESCRIPTION_LENGTH:
+            text = f"{text[: _DESCRIPTION_LENGTH - 1]}…"
+        official = "[OK]" if found.is_official else ""
+        rows.append({"Name": found.name, "Description": text, "StarCount": found.star_count,
+                     "IsOfficial": official})  # fmt: skip
+    show(rows, _SEARCH_COLUMNS, chosen)
+    return 0
+
+
+# ── what a transfer shows ─────────────────────────────────────────────────────────────────────
+
+
+@contextlib.contextmanager
+def _shown(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
+    """Yield what shows a transfer on stderr: bars on a terminal, else a line per finished layer."""
+    if quiet:
+        yield lambda _: None
+    elif not sys.stderr.isatty():
+        yield _line
+    else:
+        with _new_bars() as bars:
+            yield _Bars(bars)
+
+
+def _line(event: Event) -> None:
+    if words := _WORDS.get(event.state):
+        sys.stderr.write(f"{event.digest[7:19]}: {words}\n")
+
+
+def _new_bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TextColumn("{task.fields[words]}"),
+    )
+    return Progress(*columns, console=Console(stderr=True))
+
+
+class _Bars:
+    """One bar per layer."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._lock = threading.Lock()
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            task = self._tasks.get(event.digest)
+            if task is None:
+                shown = event.digest[7:19]
+                task = self._bars.add_task(shown, total=event.size, words="")
+                self._tasks[event.digest] = task
+        words = _WORDS.get(event.state) or ("Unpacking" if event.done == event.size else "")
+        self._bars.update(task, completed=event.done, words=words)
