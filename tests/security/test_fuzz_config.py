@@ -107,8 +107,10 @@ def change(config: dict[str, Any], path: Path, how: str, value: Any) -> None:  #
         at.pop(key, None)
     elif isinstance(at, list) and how == "twice":
         at.append(copy.deepcopy(at[-1]) if at else value)
-    elif isinstance(at, dict) or (isinstance(at, list) and int(key) < len(at)):
+    elif isinstance(at, dict):
         at[key] = value
+    elif isinstance(at, list) and int(key) < len(at):
+        at[int(key)] = value
 
 
 def leave_out(config: dict[str, Any], names: set[str]) -> None:

@@ -18,7 +18,7 @@ import contextlib
 import ctypes
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
@@ -60,12 +60,26 @@ def racer(first: Path, second: Path) -> Iterator[None]:
 
 
 def checked_path(context: Context, destination: str) -> str:
-    """Return the path on the host, checked as runc did: it is inside, at this moment."""
+    """Return the path on the host, checked as runc did: it is inside, at this moment.
+
+    Then let the racer have its turn before the path is used: how long a runtime takes between the
+    two is a matter of luck, and the replay is about what happens without any.
+    """
     root = os.readlink(f"/proc/self/fd/{context.rootfs_fd}")
     path = root + destination
-    if not os.path.realpath(path).startswith((root, os.path.dirname(root) + "/volume")):
+    inside = (root, os.path.dirname(root) + "/volume")
+    if not _comes_true(lambda: os.path.realpath(path).startswith(inside)):
         raise StepError("bind", "I", "outside")
+    _comes_true(lambda: not os.path.realpath(path).startswith(inside))
     return path
+
+
+def _comes_true(condition: Callable[[], bool]) -> bool:
+    deadline = monotonic() + 0.5
+    while monotonic() < deadline:
+        if condition():
+            return True
+    return False
 
 
 class AttachByPath(MountBind):
@@ -146,6 +160,6 @@ def test_destination_cannot_be_swapped(bundle: Bundle) -> None:
 
     assert not touched, outcomes[-1]
     assert not any(outcome.crash for outcome in outcomes)
-    assert len(outcomes) > 10
+    assert len(outcomes) > 3
     for outcome in outcomes:
         assert outcome.ran or "bind /work/swapped/deep/target failed" in outcome.error, outcome
