@@ -76,8 +76,26 @@ def _once(rows: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _shortened(call: str) -> str:
-    """Return a call that fits a screen: an overlay of many layers is a very long argument."""
-    return call if len(call) <= _LONGEST else call[: _LONGEST - 1] + "…"
+    """Return a call that fits a screen: an overlay of many layers is a very long argument.
+
+    A step's text stops where the rest depends on the moment: an ellipsis closes what is open.
+
+    >>> _shortened("prctl(PR_CAPBSET_DROP, ")
+    'prctl(PR_CAPBSET_DROP, …)'
+    >>> _shortened('mkdir("/sys/fs/cgroup/x"')
+    'mkdir("/sys/fs/cgroup/x", …)'
+    """
+    whole = call if len(call) <= _LONGEST else call[: _LONGEST - 1] + "…"
+    quote = '"' if whole.count('"') % 2 else ""
+    braces = "}" * (whole.count("{") - whole.count("}"))
+    brackets = ")" * (whole.count("(") - whole.count(")"))
+    if not quote + braces + brackets:
+        return whole
+    if quote or whole.endswith("…"):
+        return whole.rstrip("…") + "…" + quote + braces + brackets
+    open_end = whole.rstrip()
+    separator = "" if open_end[-1] in "(=" else " " if open_end.endswith(",") else ", "
+    return open_end + separator + "…" + braces + brackets
 
 
 def live(facts: Mapping[str, Any], *, colour: bool = False) -> str:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from .home import Home
 
-#: The id of the example: obviously none.
-EXAMPLE_ID = "0123456789ab" + "c" * 52
+#: Stands in paths where a container's id would.
+EXAMPLE_ID = "example"
 _HOME = "/var/lib/minirun"
 _ROOT = "/run/minirun"
 
