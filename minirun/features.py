@@ -58,7 +58,7 @@ def _linux(host: Host) -> dict[str, Any]:
         "cgroup": {
             "v1": 1 in versions,
             "v2": host.cgroup2 is not None,
-            "systemd": False,
+            "systemd": host.cgroup_mode == "v2",
             "systemdUser": False,
             "rdma": "rdma" in host.controllers,
         },

@@ -127,6 +127,11 @@ def _cgroup(mountpoint: Path | None) -> str:
     return ""
 
 
+def _systemd() -> str:
+    """Ask the manager over D-Bus, as the systemd cgroup driver does."""
+    return _attempt("busctl", "status", "org.freedesktop.systemd1")
+
+
 def cgroup1_mount(controller: str) -> Path | None:
     """Return where a v1 controller is mounted, or None."""
     return _mounted("cgroup", lambda _, options: controller in options)
@@ -204,6 +209,12 @@ FEATURES: dict[str, Feature] = {
     "cgroup2": Feature(
         lambda: _cgroup(cgroup2_mount()), lambda: _is_root() and cgroup2_mount() is not None
     ),
+    # Either version: for what a container must do on both.
+    "cgroups": Feature(
+        lambda: _cgroup(cgroup2_mount() or cgroup1_mount("memory")),
+        lambda: _is_root() and (cgroup2_mount() or cgroup1_mount("memory")) is not None,
+    ),
+    "systemd": Feature(_systemd, lambda: _is_root() and Path("/run/systemd/system").is_dir()),
     "kvm": Feature(
         lambda: "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         _never,

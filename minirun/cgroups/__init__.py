@@ -28,8 +28,9 @@ def open_driver(host: Host, path: str, manager: str = "cgroupfs") -> Driver:
     Args:
         host: decides the version.
         path: ``linux.cgroupsPath``. ``minirun/web`` is below the groups that we may use, ``/a/b``
-            below the mount point of each hierarchy.
-        manager: ``cgroupfs`` makes directories; ``disabled`` leaves the process where it is.
+            below the mount point of each hierarchy. For systemd it is ``slice:prefix:name``.
+        manager: ``cgroupfs`` makes directories, ``systemd`` scopes; ``disabled`` leaves the process
+            where it is.
 
     Raises:
         SpecError: the path leads out of the tree, or names no group.
@@ -45,9 +46,9 @@ def open_driver(host: Host, path: str, manager: str = "cgroupfs") -> Driver:
 
         return DisabledDriver(host, "")
     if manager == "systemd":
-        raise HostError(
-            "the systemd cgroup manager is not available", hint="use --cgroup-manager cgroupfs"
-        )
+        from .systemd import SystemdDriver
+
+        return SystemdDriver(host, path)
     checked = check_path(path)
     if host.cgroup_mode == "v2":
         from .v2 import V2Driver

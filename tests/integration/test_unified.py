@@ -7,124 +7,26 @@ has a machine for them.
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from minirun.host import probe
-from tests.security.lab import APPLETS, default_config
+from tests.integration.unified_lab import Json, Lab, laboratory, wait_for
 
 pytestmark = pytest.mark.requires("root", "cgroup2", "busybox")
 
 MIB = 1 << 20
-RUNTIME = Path(sys.executable).parent / "minirun-oci"
 EATER = "x=abcdefghijklmnop; while true; do x=$x$x; done"
-MAPPINGS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 #: A device that anybody may open who is not kept from it by the group: /dev/fuse.
 FUSE = {"type": "c", "major": 10, "minor": 229}
 OPEN = "[ -c /tmp/fuse ] || mknod /tmp/fuse c 10 229; true 3<>/tmp/fuse && echo opened"
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Done:
-    code: int
-    stdout: str
-    stderr: str
-
-
-class Lab:
-    """One bundle, and the containers made of it."""
-
-    def __init__(self, bundle: Path, state_root: Path) -> None:
-        self.bundle = bundle
-        self.state_root = state_root
-        self.config = default_config()
-        self.linux: Json = self.config["linux"]
-        self.linux["cgroupsPath"] = f"minirun/unified-{os.getpid()}"
-        self.linux["namespaces"].append({"type": "cgroup"})
-
-    @property
-    def group(self) -> Path:
-        tree = probe().cgroup2
-        assert tree is not None
-        return Path(tree.base, self.linux["cgroupsPath"])
-
-    def script(self, text: str) -> None:
-        self.config["process"]["args"] = ["/bin/sh", "-c", text]
-
-    def mount_cgroup(self, *options: str) -> None:
-        self.config["mounts"].append(
-            {
-                "destination": "/sys/fs/cgroup",
-                "type": "cgroup",
-                "source": "cgroup",
-                "options": ["nosuid", "noexec", "nodev", *options],
-            }
-        )
-
-    def user_namespace(self) -> None:
-        self.linux["namespaces"].append({"type": "user"})
-        self.linux["uidMappings"] = self.linux["gidMappings"] = MAPPINGS
-        self.config["mounts"] = [m for m in self.config["mounts"] if m["type"] != "sysfs"]
-        for path in (self.bundle / "rootfs", *(self.bundle / "rootfs").rglob("*")):
-            os.chown(path, 100000, 100000, follow_symlinks=False)
-
-    def call(self, *words: str, check: bool = True) -> Done:
-        (self.bundle / "config.json").write_text(json.dumps(self.config))
-        argv = [str(RUNTIME), "--root", str(self.state_root), *words]
-        # A file and no pipe: what a created container inherits stays open as long as it lives.
-        with (self.bundle / "out").open("w+") as out, (self.bundle / "err").open("w+") as err:
-            code = subprocess.call(argv, cwd=self.bundle, stdout=out, stderr=err, timeout=120)
-            done = Done(code, *((self.bundle / name).read_text() for name in ("out", "err")))
-        assert done.code == 0 or not check, done.stderr
-        return done
-
-    def run(self, text: str) -> str:
-        self.script(text)
-        return self.call("run", "c").stdout
-
-    def start(self, text: str) -> None:
-        self.script(text)
-        self.call("run", "--detach", "c")
-
-    def status(self) -> str:
-        found: str = json.loads(self.call("state", "c").stdout)["status"]
-        return found
-
-    def read(self, file: str) -> str:
-        return (self.group / file).read_text().strip()
 
 
 @pytest.fixture
 def lab(state_root: Path, data_root: Path) -> Iterator[Lab]:
-    folder = Path(tempfile.mkdtemp(prefix="unified-", dir=data_root))
-    folder.chmod(0o711)
-    rootfs = folder / "rootfs"
-    for name in ("bin", "dev", "proc", "sys/fs/cgroup", "tmp"):
-        (rootfs / name).mkdir(parents=True)
-    shutil.copy(shutil.which("busybox") or "busybox", rootfs / "bin/busybox")
-    for name in (*APPLETS.split(), "mknod", "kill", "find"):
-        (rootfs / "bin" / name).symlink_to("busybox")
-    made = Lab(folder, state_root)
-    yield made
-    made.call("delete", "--force", "c", check=False)
-    shutil.rmtree(folder)
-    assert not made.group.exists()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    while not condition():
-        os.sched_yield()
+    with laboratory(state_root, data_root) as made:
+        yield made
 
 
 def test_limits_are_in_the_group_and_gone_with_it(lab: Lab) -> None:

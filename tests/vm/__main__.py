@@ -31,7 +31,7 @@ from tests.vm.skips import never_run
 
 SELECTION = TOP / "tests" / "vm" / "selection.txt"
 #: What the machine must offer; a probe that fails there is a failure and not a skip.
-DEMANDED = "root,userns,overlay,seccomp,net_admin,nftables,cgroup2,busybox,strace,runc,crun"
+DEMANDED = "root,userns,overlay,seccomp,net_admin,nftables,cgroup2,systemd,busybox,strace,runc,crun"
 
 
 def selection() -> list[str]:
