@@ -45,14 +45,15 @@ class CreateCgroup(Step):
         return tuple(f'mkdir("{directory}"' for directory in self.directories)
 
     def apply(self, context: Context) -> None:
-        """Register the removal first: a limit that is refused must not leave the directory.
+        """Make it, then register its removal: a limit that is refused must not leave it behind.
 
+        Not the other way round: where the group is somebody else's, nothing of it may be removed.
         Without resources there are device rules all the same: whoever may make a node of the
         host's disk must not be able to open it.
         """
         assert context.cgroup is not None
-        context.undo.append(context.cgroup.delete)
         context.cgroup.create()
+        context.undo.append(context.cgroup.delete)
         context.cgroup.apply(self.resources)
 
 
