@@ -11,7 +11,7 @@ from __future__ import annotations
 from . import __version__
 from .capabilities import CAPABILITIES
 from .mount_options import known_options
-from .plan import NAMESPACES
+from .plan_parts import NAMESPACES
 from .seccomp.words import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
 from .steps.limits import MEMORY_FLAGS, MEMORY_MODES
 

@@ -15,8 +15,8 @@ Pure. Next: ``execute.py``, which finds the container and runs the plan.
 from __future__ import annotations
 
 from .flags import Clone
-from .plan import (
-    Plan,
+from .plan import Plan
+from .plan_parts import (
     confined,
     flatten,
     priorities,

@@ -1,0 +1,298 @@
+"""The phrases of ``plan.py``: each reads a part of the spec and returns a step, or a few.
+
+Nothing here knows the order; that is the page's business. Pure. Next: ``plan.py``.
+"""
+
+from __future__ import annotations
+
+from . import capabilities as caps
+from .errors import SpecError
+from .flags import Clone, Mount
+from .mount_options import MountOptions, parse
+from .record import replace
+from .spec import Hooks, Process, Spec
+from .steps import (
+    devices,
+    filters,
+    identity,
+    limits,
+    mounts,
+    namespaces,
+    overlay,
+    trees,
+)
+from .steps.base import Step
+from .validate.rules import plain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from .host import Host
+    from .plan import Setting
+    from .spec import IdMapping, Linux, Namespace
+    from .spec import Mount as SpecMount
+
+NAMESPACES = {
+    "pid": Clone.CLONE_NEWPID,
+    "network": Clone.CLONE_NEWNET,
+    "mount": Clone.CLONE_NEWNS,
+    "ipc": Clone.CLONE_NEWIPC,
+    "uts": Clone.CLONE_NEWUTS,
+    "user": Clone.CLONE_NEWUSER,
+    "cgroup": Clone.CLONE_NEWCGROUP,
+    "time": Clone.CLONE_NEWTIME,
+}
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+REST = (
+    Clone.CLONE_NEWNS
+    | Clone.CLONE_NEWUTS
+    | Clone.CLONE_NEWIPC
+    | Clone.CLONE_NEWNET
+    | Clone.CLONE_NEWCGROUP
+)
+
+
+def flatten(parts: tuple[object, ...]) -> Iterator[Step]:
+    """Yield the steps; what a condition made false is left out."""
+    for part in parts:
+        if isinstance(part, (tuple, list)):
+            yield from flatten(tuple(part))
+        elif isinstance(part, Step):
+            yield part
+
+
+def hooks_of(spec: Spec) -> Hooks:
+    """Return the hooks, none where the spec has none."""
+    return spec.hooks or Hooks()
+
+
+def separate(linux: Linux) -> Clone:
+    """Return every namespace that is not shared with the host."""
+    return _flags_of(linux.namespaces)
+
+
+def new_namespaces(linux: Linux) -> Clone:
+    """Return the namespaces to create."""
+    return _flags_of(entry for entry in linux.namespaces if not entry.path)
+
+
+def _flags_of(entries: Iterable[Namespace]) -> Clone:
+    flags = Clone(0)
+    for entry in entries:
+        flags |= NAMESPACES[entry.type]
+    return flags
+
+
+def create_user_namespace(linux: Linux) -> Step:
+    """Return the step that makes the namespace with the spec's maps."""
+    return namespaces.CreateUserNamespace(linux.uid_mappings, linux.gid_mappings)
+
+
+def joins(linux: Linux, new: Clone) -> list[Step]:
+    """The user namespace gives the right to join the others; mounts last, for the paths' sake."""
+    joins: list[Step] = []
+    if Clone.CLONE_NEWUSER in new:
+        joins.append(namespaces.JoinNamespace(Clone.CLONE_NEWUSER))
+    order = ("user", "cgroup", "ipc", "uts", "network", "time", "pid", "mount")
+    given = {entry.type: entry.path for entry in linux.namespaces if entry.path}
+    kinds = (kind for kind in order if kind in given)
+    return joins + [namespaces.JoinNamespace(NAMESPACES[kind], given[kind]) for kind in kinds]
+
+
+def unshare_pid(linux: Linux, new: Clone) -> Step | None:
+    """Return the step for the namespaces that apply to children only."""
+    flags = new & (Clone.CLONE_NEWPID | Clone.CLONE_NEWTIME)
+    return namespaces.UnsharePid(flags, tuple(linux.time_offsets.items())) if flags else None
+
+
+# ── file systems ──────────────────────────────────────────────────────────────────────────────
+
+
+def idmapped_overlay(linux: Linux, setting: Setting) -> list[Step]:
+    """Assemble the root outside the user namespace, where layers may still be id-mapped."""
+    assert setting.overlay is not None
+    mapped = tuple(f"{setting.layers}/{n}" for n in range(len(setting.overlay.lowers)))
+    stack = replace(setting.overlay, lowers=mapped)
+    owner = _root_of(linux.uid_mappings), _root_of(linux.gid_mappings)
+    return [
+        namespaces.UnshareMounts(),
+        namespaces.MakeOuterMountsPrivate(),
+        overlay.MapLayers(setting.overlay.lowers, setting.layers),
+        overlay.MountMappedOverlay(stack, setting.rootfs, owner),
+    ]
+
+
+def groups_made(setting: Setting, host: Host, linux: Linux) -> tuple[str, ...]:
+    """Return the directories that are made: on a hybrid host the v2 tree holds huge pages only."""
+    huge = linux.resources is not None and linux.resources.hugepage_limits
+    unused = host.cgroup_mode != "v2" and not huge
+    return tuple(
+        directory
+        for controller, directory in setting.cgroup_directories
+        if not (unused and host.controllers[controller].version == 2)
+    )
+
+
+def delegation(spec: Spec, host: Host, new: Clone, groups: tuple[str, ...]) -> Step | None:
+    """Give the group to the container's root where it could use it. See: config-linux.md."""
+    private = Clone.CLONE_NEWUSER in new and Clone.CLONE_NEWCGROUP in new
+    writable = any(
+        entry.type in ("cgroup", "cgroup2") and "ro" not in entry.options for entry in spec.mounts
+    )
+    if host.cgroup_mode != "v2" or not private or not writable:
+        return None
+    linux = spec.linux
+    owner = _root_of(linux.uid_mappings), _root_of(linux.gid_mappings)
+    return limits.DelegateCgroup(groups[0], *owner)
+
+
+def _root_of(mappings: tuple[IdMapping, ...]) -> int:
+    """Return what the container's id 0 is outside."""
+    return next((m.host_id for m in mappings if m.container_id == 0), 0)
+
+
+def _is_bind(entry: SpecMount) -> bool:
+    return entry.type == "bind" or bool({"bind", "rbind"} & set(entry.options))
+
+
+def _bind_options(entry: SpecMount) -> MountOptions:
+    options = parse(entry.options)
+    return options if options.bind else replace(options, bind="bind")
+
+
+def prepared_binds(spec: Spec) -> tuple[trees.HostTree, ...]:
+    """Return the binds whose source must be opened before the namespaces are entered.
+
+    In a user namespace the source may be out of reach; a mount that shares or receives events must
+    be cloned while its peers are still visible.
+    """
+    in_userns = Clone.CLONE_NEWUSER in separate(spec.linux)
+    found = []
+    for index, entry in enumerate(spec.mounts):
+        if not _is_bind(entry):
+            continue
+        options, own = _bind_options(entry), (entry.uid_mappings, entry.gid_mappings)
+        if options.idmap and not in_userns and not own[0]:
+            problem = "idmap has no mappings: neither the mount nor the container has any"
+            raise SpecError(f"$.mounts[{index}]", problem, hint="add uidMappings and gidMappings")
+        travels = any(p & (Mount.MS_SHARED | Mount.MS_SLAVE) for p in options.propagation)
+        if in_userns or travels or options.idmap or own[0]:
+            found.append(trees.HostTree(entry.destination, entry.source, options, *own))
+    return tuple(found)
+
+
+def joined_userns(linux: Linux) -> str:
+    """Return the path of the user namespace that is joined, or ""."""
+    return next((entry.path for entry in linux.namespaces if entry.type == "user"), "")
+
+
+def mount_step(entry: SpecMount, spec: Spec, host: Host, setting: Setting) -> Step:
+    """Return the step for one entry of ``mounts``."""
+    if _is_bind(entry):
+        options = _bind_options(entry)
+        prepared = any(entry.destination == t.destination for t in prepared_binds(spec))
+        return mounts.MountBind(entry.source, entry.destination, options, prepared)
+    options = parse(entry.options)
+    if entry.type in ("cgroup", "cgroup2"):
+        return _mount_cgroup(entry.destination, options, spec, host, setting)
+    return mounts.MountFilesystem(entry.type, entry.source, entry.destination, options)
+
+
+def _mount_cgroup(
+    destination: str, options: MountOptions, spec: Spec, host: Host, setting: Setting
+) -> Step:
+    """Version 2 is one file system, version 1 a directory of them."""
+    # What else an engine passes here (``relatime``, names of controllers) is not for a new mount.
+    options = replace(options, data=())
+    if host.cgroup_mode != "v2":
+        return mounts.MountCgroup1(destination, options, _groups_by_path(setting, host))
+    tree = host.cgroup2.own if host.cgroup2 else "/sys/fs/cgroup"
+    own = dict(setting.cgroup_directories).get("", tree)
+    namespaced = spec.namespace("cgroup") is not None
+    return mounts.MountCgroup2(destination, options, "" if namespaced else own)
+
+
+def _groups_by_path(setting: Setting, host: Host) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """Return (directory, host path, links) of each version 1 hierarchy.
+
+    Controllers that share a hierarchy (``cpu,cpuacct``) share a directory with a link for each.
+    """
+    by_path: dict[str, list[str]] = {}
+    for controller, path in setting.cgroup_directories:
+        if host.controllers[controller].version == 2:
+            continue  # the empty half of a hybrid host
+        by_path.setdefault(path, []).append(controller.removeprefix("name="))
+    return tuple(
+        (",".join(names), path, tuple(names) if len(names) > 1 else ())
+        for path, names in by_path.items()
+    )
+
+
+def owns_dev(spec: Spec) -> bool:
+    """A bind of the host's /dev must not be written to."""
+    return not any(_is_bind(e) and plain(e.destination) == "/dev" for e in spec.mounts)
+
+
+def device_step(spec: Spec) -> Step:
+    """The spec's devices come after the standard ones, and replace those of the same path."""
+    wanted = {device.path: device for device in devices.DEFAULT_DEVICES}
+    wanted.update({device.path: device for device in spec.linux.devices})
+    in_userns = Clone.CLONE_NEWUSER in separate(spec.linux)
+    return devices.MakeDevices(tuple(wanted.values()), bind=in_userns)
+
+
+# ── the process ───────────────────────────────────────────────────────────────────────────────
+
+
+def priorities(process: Process, linux: Linux) -> list[Step | None]:
+    """Return what decides who waits; execCPUAffinity is for ``exec`` alone (config.md, Process)."""
+    return [
+        limits.SetScheduler(process.scheduler) if process.scheduler else None,
+        limits.SetIoPriority(process.io_priority) if process.io_priority else None,
+        limits.SetMemoryPolicy(linux.memory_policy) if linux.memory_policy else None,
+        limits.SetPersonality(linux.personality) if linux.personality else None,
+        limits.SetRlimits(process.rlimits) if process.rlimits else None,
+    ]
+
+
+def set_identity(process: Process, host: Host) -> Step:
+    """Return the step that makes us the process's user, with its capabilities."""
+    held = process.capabilities
+    masks = None
+    if held is not None:
+        sets = (held.bounding, held.effective, held.inheritable, held.permitted, held.ambient)
+        masks = identity.CapabilityMasks(*map(caps.mask, sets))
+    return identity.SetIdentity(process.user, masks, host.last_cap)
+
+
+def confined(process: Process) -> bool:
+    """Whether a profile of AppArmor is asked for."""
+    return process.apparmor_profile not in ("", "unconfined")
+
+
+def send_listener(linux: Linux) -> Step | None:
+    """Return the step that hands the filter's listener to its agent."""
+    asked = linux.seccomp
+    if asked is None:
+        return None
+    return filters.SendListener(asked.listener_path, asked.listener_metadata)
+
+
+def net_devices(linux: Linux) -> tuple[tuple[str, str], ...]:
+    """Return (name on the host, name inside) of each interface to give away."""
+    return tuple((name, device.name) for name, device in linux.net_devices.items())
+
+
+def variable_names(env: tuple[str, ...]) -> set[str]:
+    """Return what is set."""
+    return {word.partition("=")[0] for word in env}
+
+
+def search_path(env: tuple[str, ...]) -> str:
+    """Return the container's own PATH: the last one given, as execve's caller would see it."""
+    for word in reversed(env):
+        if word.startswith("PATH="):
+            return word[5:]
+    return DEFAULT_PATH
