@@ -19,6 +19,8 @@ from .errors import SyscallError
 from .flags import MoveMount, Resolve
 
 _CONFINED = Resolve.RESOLVE_IN_ROOT | Resolve.RESOLVE_NO_MAGICLINKS
+#: As many as the kernel follows. See: path_resolution(7).
+_MOST_LINKS = 40
 _ATTACH = MoveMount.MOVE_MOUNT_F_EMPTY_PATH | MoveMount.MOVE_MOUNT_T_EMPTY_PATH
 
 
@@ -57,20 +59,30 @@ def make_directory(root_fd: int, path: str, mode: int = 0o755) -> int:
 
 
 def make_file(root_fd: int, path: str) -> int:
-    """Return an O_PATH fd for the file ``path``, making an empty one when there is none."""
-    try:
-        return open_in_root(root_fd, path)
-    except SyscallError as error:
-        if error.errno != errno.ENOENT:
-            raise
-    head, _, name = path.rstrip("/").rpartition("/")
-    parent = make_directory(root_fd, head)
-    try:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
-        os.close(kernel.openat2(parent, name, flags, 0o644, _CONFINED))
-        return kernel.openat2(parent, name, os.O_PATH | os.O_NOFOLLOW, 0, _CONFINED)
-    finally:
-        os.close(parent)
+    """Return an O_PATH fd for the file ``path``, making an empty one when there is none.
+
+    A link that leads nowhere is followed, inside the root, and what it names is made: images ship
+    /etc/resolv.conf as a link to a file that only their init system would write.
+    """
+    for _ in range(_MOST_LINKS):
+        try:
+            return open_in_root(root_fd, path)
+        except SyscallError as error:
+            if error.errno != errno.ENOENT:
+                raise
+        head, _, name = path.rstrip("/").rpartition("/")
+        parent = make_directory(root_fd, head)
+        try:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
+            os.close(kernel.openat2(parent, name, flags, 0o644, _CONFINED))
+        except SyscallError as error:
+            if error.errno != errno.EEXIST:
+                raise
+            link = os.readlink(name, dir_fd=parent)
+            path = link if link.startswith("/") else f"{head}/{link}"
+        finally:
+            os.close(parent)
+    raise SyscallError(f"openat2({root_fd}, {path!r})", errno.ELOOP)
 
 
 def make_mountpoint(root_fd: int, path: str, tree_fd: int) -> int:

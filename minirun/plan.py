@@ -32,6 +32,7 @@ from .steps import (
     filters,
     handoff,
     identity,
+    joining,
     limits,
     masks,
     namespaces,
@@ -131,6 +132,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         setting.overlay
         and Clone.CLONE_NEWUSER in new
         and parts.idmapped_overlay(linux, setting),  # layers owned by the container's root
+        parts.shares(linux) and joining.HideFromContainer(),  # before anybody inside can see us
         parts.joins(linux, new),  # the user namespace first, then the others
         Clone.CLONE_NEWUSER in parts.separate(linux) and namespaces.BecomeNamespaceRoot(),
         parts.unshare_pid(linux, new),  # for the next child

@@ -90,6 +90,11 @@ def create_user_namespace(linux: Linux) -> Step:
     return namespaces.CreateUserNamespace(linux.uid_mappings, linux.gid_mappings)
 
 
+def shares(linux: Linux) -> bool:
+    """Whether a namespace is joined, in which somebody may already live."""
+    return any(entry.path for entry in linux.namespaces)
+
+
 def joins(linux: Linux, new: Clone) -> list[Step]:
     """The user namespace gives the right to join the others; mounts last, for the paths' sake."""
     joins: list[Step] = []

@@ -131,7 +131,9 @@ def _host_wide() -> Iterator[str]:
 def _groups() -> Iterator[Path]:
     root = Path("/sys/fs/cgroup")
     for top in (root, *(root / child for child in _listing(root))):
-        yield from (group for group in (top / "minirun").glob("**/*") if group.is_dir())
+        # os.walk skips what vanishes while it looks; Path.glob raises.
+        for folder, inner, _ in os.walk(top / "minirun"):
+            yield from (Path(folder) / name for name in inner)
 
 
 def _children() -> Iterator[str]:
