@@ -19,13 +19,15 @@ import socket
 import struct
 
 from ..errors import NetworkError, SyscallError
+from .flows import delete_each
 from .netlink import NLM_F_CREATE, NetlinkSocket, Request, attribute, nested, text
 from .publish import ANY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from .flows import Flow
     from .leases import Lease
     from .publish import PortMapping
 
@@ -197,7 +199,8 @@ def forget(netfilter: NetlinkSocket, ip: str) -> None:
     source = nested(_CTA_TUPLE_IP, attribute(_CTA_IP_V4_SRC, socket.inet_aton(ip)))
     mask = nested(_CTA_FILTER, *_filter_flags(0, _FILTER_IP_SRC))
     body = _FAMILY_IP + nested(_CTA_TUPLE_REPLY, source) + mask
-    _forget(netfilter, Request(_CT_DELETE, 0, body, f"IPCTNL_MSG_CT_DELETE reply from {ip}"))
+    request = Request(_CT_DELETE, 0, body, f"IPCTNL_MSG_CT_DELETE reply from {ip}")
+    _forget(netfilter, request, lambda flow: flow.answered_by == ip)
 
 
 def forget_before(netfilter: NetlinkSocket, ports: Sequence[PortMapping]) -> None:
@@ -214,16 +217,22 @@ def forget_before(netfilter: NetlinkSocket, ports: Sequence[PortMapping]) -> Non
         mask = nested(_CTA_FILTER, *_filter_flags(_FILTER_PROTO_NUM | _FILTER_DST_PORT, 0))
         flow = nested(_CTA_TUPLE_ORIG, nested(_CTA_TUPLE_PROTO, number, target))
         call = f"IPCTNL_MSG_CT_DELETE udp dport {port.host_port}"
-        _forget(netfilter, Request(_CT_DELETE, 0, _FAMILY_IP + flow + mask, call))
+        request = Request(_CT_DELETE, 0, _FAMILY_IP + flow + mask, call)
+        _forget(netfilter, request, _is_udp_to(port.host_port))
 
 
-def _forget(netfilter: NetlinkSocket, request: Request) -> None:
-    """Delete flows by pattern; older kernels cannot, and let them time out after two minutes."""
+def _forget(netfilter: NetlinkSocket, request: Request, is_meant: Callable[[Flow], bool]) -> None:
+    """Delete flows by pattern, or one by one where the kernel cannot."""
     try:
         netfilter.request(request)
     except SyscallError as error:
         if error.errno not in (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP):
             raise
+        delete_each(netfilter, is_meant)
+
+
+def _is_udp_to(port: int) -> Callable[[Flow], bool]:
+    return lambda flow: (flow.protocol, flow.port) == (socket.IPPROTO_UDP, port)
 
 
 def _filter_flags(original: int, reply: int) -> Iterator[bytes]:
