@@ -247,6 +247,13 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
     return _check(_prctl(option, arg2, arg3, 0, 0), "prctl", option, arg2, arg3, 0, 0)
 
 
+def prctl_get_child_subreaper() -> bool:
+    """Return whether orphans among our descendants become our children. See: prctl(2)."""
+    value = c_int()
+    _check(_prctl(37, ctypes.addressof(value), 0, 0, 0), "prctl", "PR_GET_CHILD_SUBREAPER")
+    return bool(value.value)
+
+
 _CAPABILITY_VERSION_3 = 0x20080522
 
 

@@ -55,7 +55,9 @@ def create(plan: Plan, context: Context, observe: Observer | None = None) -> Non
     ours, theirs = Channel.pair()
     context.channel = ours
     context.spawn = lambda lane: _spawn(plan, context, lane, theirs, observe=observe is not None)
-    # Init is the child of a child that ends: whoever is the nearest subreaper adopts it.
+    # Init is the child of a child that ends: whoever is the nearest subreaper adopts it. Only for
+    # so long: later orphans are not ours, and would stay zombies with us.
+    was_subreaper = kernel.prctl_get_child_subreaper()
     kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         _conduct(plan, context, theirs, observe)
@@ -63,6 +65,7 @@ def create(plan: Plan, context: Context, observe: Observer | None = None) -> Non
         _abandon(context)
         raise
     finally:
+        kernel.prctl(PR_SET_CHILD_SUBREAPER, int(was_subreaper))
         ours.close()
         theirs.close()
 

@@ -63,6 +63,20 @@ class LogWriter:
         self._pending[stream] = rest
         self._append(stream, entries, stamp)
 
+    def rest(self) -> dict[str, str]:
+        """Return the incomplete line of each stream; a byte is a character below U+0100."""
+        return {stream: held.decode("latin-1") for stream, held in self._pending.items() if held}
+
+    def take_up(self, rest: dict[str, str]) -> None:
+        """Go on where another writer stopped."""
+        self._pending = {stream: held.encode("latin-1") for stream, held in rest.items()}
+
+    def abandon(self) -> None:
+        """Close the file and forget incomplete lines: another writer has gone on with them."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
     def close(self) -> None:
         """Log what never got its newline, and close the file."""
         stamp = clock.now()

@@ -15,7 +15,6 @@ import select
 import struct
 
 from ..cgroups import open_driver
-from ..container.entry import EXITED
 from ..errors import MinirunError
 from ..host import probe
 from ..record import Record
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 _PIDFD_GET_INFO = 0xC040FF0B
 _PIDFD_INFO_EXIT = 1 << 3
 UNKNOWN_CODE = 255
+#: Between its end and its collection a process may be neither a zombie nor gone.
+_COLLECTED_MS = 1000
 
 
 class Ending(Record):
@@ -41,24 +42,36 @@ class Ending(Record):
     error: str = ""
 
 
-def wait_status(pid: int, pidfd: int) -> int | None:
+def wait_status(running: Running, pidfd: int) -> int | None:
     """Return the wait status of a process that has ended; None when nobody can know any more.
 
-    Its parent is told by wait(2). A standby that is not its parent asks the pidfd, once the real
-    parent has collected the process.
+    Its parent is told by wait(2). A standby that is not its parent looks at the zombie, or asks the
+    pidfd once the new parent has collected that.
     """
     try:
-        _, status = os.waitpid(pid, 0)
+        _, status = os.waitpid(running.pid, 0)
     except ChildProcessError:
-        return _ask_pidfd(pidfd)
+        found = _look_at_zombie(running)
+        return _ask_pidfd(pidfd) if found is None else found
     return status
+
+
+def _look_at_zombie(running: Running) -> int | None:
+    """Return the status of a process that nobody has collected yet. See: proc(5), field 52."""
+    try:
+        with open(f"/proc/{running.pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    zombie = fields[0] == "Z" and int(fields[19]) == running.start_time
+    return int(fields[49]) if zombie else None
 
 
 def _ask_pidfd(pidfd: int) -> int | None:
     """Return the status that the kernel keeps with the pidfd. See: ioctl PIDFD_GET_INFO."""
     poll = select.poll()
     poll.register(pidfd, select.POLLHUP)  # collected
-    poll.poll(1000)
+    poll.poll(_COLLECTED_MS)
     buffer = bytearray(struct.pack("=Q", _PIDFD_INFO_EXIT) + bytes(56))
     try:
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, buffer)
@@ -96,11 +109,18 @@ def _memory(running: Running) -> tuple[bool, int]:
         return False, 0
 
 
-def write_down(place: Place, ending: Ending) -> None:
-    """Record the ending. Idempotent."""
+def write_down(place: Place, ending: Ending, status: str, restarts: int) -> None:
+    """Record the ending. Idempotent.
+
+    Args:
+        place: of the container.
+        ending: how.
+        status: ``exited``, or ``restarting``.
+        restarts: how many there were, the one to come included.
+    """
     place.store.set_state(
         place.id,
-        status=EXITED,
+        status=status,
         pid=0,
         pid_start_time=0,
         finished_at=timestamp(),
@@ -109,4 +129,5 @@ def write_down(place: Place, ending: Ending) -> None:
         error=ending.error,
         oom_killed=ending.oom_killed,
         peak_memory_bytes=ending.peak_memory_bytes,
+        restart_count=restarts,
     )

@@ -28,10 +28,16 @@ if TYPE_CHECKING:
 _MOST_OUTPUT = 4096
 
 
-def prober_for(place: Place) -> Prober | None:
-    """Return what runs the container's health check; None when it has none."""
+def prober_for(place: Place, started: float, due_ns: int = 0) -> Prober | None:
+    """Return what runs the container's health check; None when it has none.
+
+    Args:
+        place: of the container.
+        started: when it started, in seconds of the monotonic clock.
+        due_ns: when the next probe is due, on the same clock; 0 to begin with the first.
+    """
     check = place.store.read(place.id).health_check
-    return Prober(place, check) if check is not None else None
+    return Prober(place, check, int(started * 1e9), due_ns) if check is not None else None
 
 
 class Prober:
@@ -40,14 +46,17 @@ class Prober:
     Args:
         place: where the result is written.
         check: what to run, and when.
+        born_ns: when the container was started.
+        due_ns: when the next probe is due; 0 to plan it from now.
     """
 
-    def __init__(self, place: Place, check: HealthCheck) -> None:
+    def __init__(self, place: Place, check: HealthCheck, born_ns: int, due_ns: int) -> None:
         self._place = place
         self._check = check
         self._health = place.store.read(place.id).state.health or Health()
-        self._born = time.monotonic_ns()
-        self._due = self._born + next_probe_ns(self._health, check, 0)
+        self._born = born_ns
+        now = time.monotonic_ns()
+        self.due_ns = due_ns or now + next_probe_ns(self._health, check, now - born_ns)
         self._began, self._began_ns = "", 0
         self._output = -1
         self._pid = -1
@@ -57,14 +66,14 @@ class Prober:
 
     def wait_ms(self) -> float:
         """Return how long until the next thing to do: start a probe, or kill one."""
-        limit = self._began_ns + self._check.timeout_ns if self.pidfd >= 0 else self._due
+        limit = self._began_ns + self._check.timeout_ns if self.pidfd >= 0 else self.due_ns
         return max(0.0, (limit - time.monotonic_ns()) / 1e6)
 
     def proceed(self, ready: Container[int]) -> None:
         """Start a probe that is due, take the result of one that ended, kill one that hangs."""
         now = time.monotonic_ns()
         if self.pidfd < 0:
-            if now >= self._due:
+            if now >= self.due_ns:
                 self._start(now)
         elif self.pidfd in ready:
             self._finish()
@@ -106,7 +115,7 @@ class Prober:
         store.update(
             self._place.id, lambda r: replace(r, state=replace(r.state, health=self._health))
         )
-        self._due = time.monotonic_ns() + next_probe_ns(self._health, self._check, age)
+        self.due_ns = time.monotonic_ns() + next_probe_ns(self._health, self._check, age)
 
 
 def _probe(place: Place, args: tuple[str, ...], output: int) -> NoReturn:

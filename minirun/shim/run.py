@@ -68,8 +68,9 @@ def start(place: Place, observe: Observer | None = None) -> Running:
 
 def _keep_console_only(ends: Ends, console: int) -> Ends:
     for fd in ends.all():
-        os.close(fd)
-    return Ends(console=console)
+        if fd != ends.rest:
+            os.close(fd)
+    return Ends(console=console, rest=ends.rest)
 
 
 def _filter(spec: Spec, how: StartFile, place: Place) -> bytes:

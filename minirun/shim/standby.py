@@ -7,7 +7,7 @@ it dies first, the shim forks another. So any one of the two may be killed, agai
 
 What it cannot do is wait(2) for a process that is not its child; see ``ending.wait_status``.
 
-Next: ``lean.py``.
+Next: ``after.py``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,20 @@ class Standby:
         self._shim = shim
         self.pid = -1
         self.pidfd = -1
-        self._fork()
+
+    @classmethod
+    def fork(cls, shim: Shim) -> Standby:
+        """Return a new one."""
+        made = cls(shim)
+        made._fork()
+        return made
+
+    @classmethod
+    def adopt(cls, shim: Shim, pid: int, pidfd: int) -> Standby:
+        """Return one that is there already."""
+        made = cls(shim)
+        made.pid, made.pidfd = pid, pidfd
+        return made
 
     def _fork(self) -> None:
         parent = os.pidfd_open(os.getpid())
@@ -57,18 +70,12 @@ class Standby:
 
     def dismiss(self) -> None:
         """End it: the shim is about to finish in good order."""
-        try:
-            os.kill(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         self._collect()
 
     def _collect(self) -> None:
         os.close(self.pidfd)
-        try:
-            os.waitpid(self.pid, 0)
-        except ChildProcessError:
-            return
+        os.waitpid(self.pid, 0)
 
 
 def _stand_by(shim: Shim, parent: int) -> NoReturn:
@@ -78,13 +85,21 @@ def _stand_by(shim: Shim, parent: int) -> NoReturn:
         poll.register(parent, select.POLLIN)
         poll.poll()
         os.close(parent)
+        succeed(shim)
+    finally:
+        os._exit(0)
+
+
+def succeed(shim: Shim) -> NoReturn:
+    """Be the shim, if there is still something for it to do."""
+    try:
         if _is_needed(shim):
-            shim.standby = None
             shim.place.store.set_state(
                 shim.place.id,
                 shim_pid=os.getpid(),
                 shim_start_time=process_start_time(os.getpid()),
             )
+            shim.take_over_streams()
             shim.watch()
             shim.loop()
     finally:
@@ -92,9 +107,11 @@ def _stand_by(shim: Shim, parent: int) -> NoReturn:
 
 
 def _is_needed(shim: Shim) -> bool:
-    """Whether the container's end is still to be written down."""
+    """Whether the container's end is still to be written down, or another start to be made."""
     try:
         state = shim.place.store.read(shim.place.id).state
     except MinirunError:
         return False  # removed: the parent had finished
+    if shim.restart_at is not None:
+        return not state.stopped_by_user
     return shim.running is not None and state.pid == shim.running.pid

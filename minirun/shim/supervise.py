@@ -3,7 +3,7 @@
 One thread, one poll(2). Everything that must outlive a kill -9 of this process is either in a file
 or in a descriptor that the standby holds too.
 
-Next: ``standby.py``.
+Next: ``after.py``, which the loop comes to at the end, and ``standby.py``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import signal
 import time
 
 from .. import kernel
-from ..container.entry import EXITED, RESTARTING
+from ..container.entry import EXITED
 from ..container.events import Event, EventLog
 from ..container.logs import LogWriter
-from ..container.restart import Ended, delay_ms
-from ..errors import MinirunError, NotFoundError
+from ..errors import MinirunError
 from ..flags import PR_SET_NAME
-from ..record import replace
-from . import frames, listen
+from . import after, frames, listen
+from .lean import FIRST_IDLE_S, shed
 from .narrate import narrator
 from .standby import Standby
 from .streams import Streams
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
     from .place import Place, Running
     from .streams import Ends
 
-#: A detached shim that nobody watches sheds the weight of the program it was forked from.
-SHED_AFTER_S = 1.0
+#: A health check that is due this soon is waited for awake.
+_SOON_MS = 2000.0
 
 
 def supervise(place: Place, client: int, narrate: str = "") -> NoReturn:
@@ -62,6 +61,7 @@ def _leave_caller(client: int) -> None:
     """Own session, no terminal, no descriptors of the caller, deaf to the keyboard's signals."""
     if os.getsid(0) != os.getpid():
         os.setsid()
+    signal.set_wakeup_fd(-1)  # the caller's pipe: its number will soon be somebody else's
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -100,8 +100,11 @@ class Shim:
         self.prober: Prober | None = None
         self.restarts = 0
         self.delay_ms = 0
-        self.lean = False
-        self.started = time.monotonic()
+        #: When to start again, while the delay before a restart runs.
+        self.restart_at: float | None = None
+        self.ending: Ending | None = None
+        self.started = self.active = time.monotonic()
+        self.idle_s = FIRST_IDLE_S
 
     # ── a start ───────────────────────────────────────────────────────────────────────────────
 
@@ -114,14 +117,15 @@ class Shim:
             self.streams = self._open_streams(self.running.ends)
         except (MinirunError, OSError) as error:
             self._give_up(error)
+        self.restart_at = self.ending = None
         self.pidfd = os.pidfd_open(self.running.pid)
-        self.started = time.monotonic()
+        self.started = self.active = time.monotonic()
         self.streams.peers.extend(self.first)
         self.listener = self.listener or listen.listen(self.place.file("attach.sock"))
-        self._note("start")
-        self.streams.tell(frames.report(frames.STARTED, {"pid": self.running.pid}))
+        self.note("start")
         self.first = []
-        self.watch()
+        self.watch()  # before anybody is told: from then on no kill -9 may lose the container
+        self.streams.tell(frames.report(frames.STARTED, {"pid": self.running.pid}))
 
     def _open_streams(self, ends: Ends) -> Streams:
         """Return the streams with the log opened behind what is already there."""
@@ -129,12 +133,13 @@ class Shim:
         options = store.read(self.place.id).options.log
         return Streams(ends, LogWriter(store.log_path(self.place.id), options))
 
-    def watch(self) -> None:
-        """Fork the standby and plan the first health check."""
+    def watch(self, probe_due_ns: int = 0) -> None:
+        """Fork the standby and plan the next health check."""
         from .health import prober_for
 
-        self.standby = Standby(self)
-        self.prober = prober_for(self.place)
+        self.standby = Standby.fork(self)
+        if self.restart_at is None:
+            self.prober = prober_for(self.place, self.started, probe_due_ns)
 
     def _give_up(self, error: Exception) -> NoReturn:
         """Tell the client and the record that there is no container."""
@@ -142,6 +147,8 @@ class Shim:
         hint = error.hint if isinstance(error, MinirunError) else ""
         facts = {"error": str(error), "hint": hint, "exit_code": code}
         try:
+            if self.running is not None:  # it had begun, but nobody could keep its output
+                after.tear_down(self.place)
             record = self.place.store.set_state(
                 self.place.id, status=EXITED, exit_code=code, reason="error", error=str(error)
             )
@@ -155,29 +162,43 @@ class Shim:
 
     # ── the loop ──────────────────────────────────────────────────────────────────────────────
 
-    def resume(self, running: Running, pidfd: int, listener: _socket.socket) -> None:
-        """Be the shim of a container that was started by this process's former self."""
+    def resume(
+        self, running: Running, pidfd: int, listener: _socket.socket, probe_due_ns: int
+    ) -> None:
+        """Take in hand a container that was started by this process's former self."""
+        from .health import prober_for
+
         self.running, self.pidfd, self.listener = running, pidfd, listener
         self.streams = self._open_streams(running.ends)
-        self.lean = True
-        self.watch()
+        self.prober = prober_for(self.place, self.started, probe_due_ns)
+
+    def take_over_streams(self) -> None:
+        """Look again at what a predecessor has done to the log since we were forked from it."""
+        if self.streams is not None:
+            old, self.streams = self.streams, None
+            old.abandon()
+            self.streams = self._open_streams(old.ends)
+            self.streams.peers = old.peers
 
     def loop(self) -> NoReturn:
         """Serve until the container is over."""
         while True:
-            ended = self._wait()
-            if ended:
-                self._end()
+            if self.restart_at is not None:
+                after.wait_and_restart(self)
+            elif self._wait():
+                after.end(self)
 
     def _wait(self) -> bool:
         """Handle what happened; returns whether the container's process has ended."""
         assert self.streams is not None
         poll = self._register(self.streams)
         ready = dict(poll.poll(self._timeout_ms()))
+        if ready:
+            self.active = time.monotonic()
         for fd in self.streams.readable & ready.keys():
             self.streams.pump(fd)
-        if self.streams.waiting_to_type in ready:
-            self.streams.flush_input()
+        if self.streams.waiting_to_type in ready and self.streams.flush_input():
+            self._forget_input()
         for peer in tuple(self.streams.peers):
             if peer.fd in ready:
                 self._serve(peer, ready[peer.fd])
@@ -200,8 +221,9 @@ class Shim:
             poll.register(streams.waiting_to_type, select.POLLOUT | (select.POLLIN if both else 0))
         if self.listener is not None:
             poll.register(self.listener.fileno(), select.POLLIN)
+        heard = 0 if streams.has_enough_input else select.POLLIN
         for peer in streams.peers:
-            poll.register(peer.fd, select.POLLIN | (select.POLLOUT if peer.wants_to_write else 0))
+            poll.register(peer.fd, heard | (select.POLLOUT if peer.wants_to_write else 0))
         if self.standby is not None:
             poll.register(self.standby.pidfd, select.POLLIN)
         if self.prober is not None and self.prober.pidfd >= 0:
@@ -211,8 +233,8 @@ class Shim:
     def _timeout_ms(self) -> float | None:
         """Return how long nothing but events matters."""
         waits = []
-        if not self.lean and self.streams is not None and not self.streams.peers:
-            waits.append(max(0.0, self.started + SHED_AFTER_S - time.monotonic()) * 1000)
+        if self._is_alone() and self.idle_s != float("inf"):
+            waits.append(max(0.0, self.active + self.idle_s - time.monotonic()) * 1000)
         if self.prober is not None:
             waits.append(self.prober.wait_ms())
         return min(waits) if waits else None
@@ -241,9 +263,8 @@ class Shim:
         """Handle one frame of a client."""
         assert self.streams is not None
         if kind == frames.STDIN:
-            self.streams.type(payload)
-            if not payload and self.standby is not None:
-                self.standby.renew()  # it holds the pipe's other copy: the end must be seen
+            if self.streams.type(payload):
+                self._forget_input()
         elif kind == frames.RESIZE:
             self.streams.resize(payload)
         elif kind == frames.SIGNAL and len(payload) == 1 and 0 < payload[0] <= signal.SIGRTMAX:
@@ -252,99 +273,35 @@ class Shim:
             except ProcessLookupError:
                 return
 
+    def _forget_input(self) -> None:
+        """The input was closed: the standby holds the pipe's other copy, and must let go too."""
+        if self.standby is not None:
+            self.standby.renew()
+
+    def _is_alone(self) -> bool:
+        """Whether nobody listens, nothing waits to be typed and no health check is near."""
+        assert self.streams is not None
+        if self.streams.peers or self.streams.waiting_to_type >= 0:
+            return False
+        return self.prober is None or (self.prober.pidfd < 0 and self.prober.wait_ms() > _SOON_MS)
+
     def _shed_if_idle(self) -> None:
         """Become small; see ``lean.py``."""
-        assert self.streams is not None
-        alone = not self.streams.peers and not self.streams.waiting_to_type >= 0
-        probing = self.prober is not None and self.prober.pidfd >= 0
-        if self.lean or not alone or probing:
-            return
-        if time.monotonic() - self.started >= SHED_AFTER_S:
-            from .lean import shed
-
+        if self._is_alone() and time.monotonic() - self.active >= self.idle_s:
             shed(self)
+            self.watch(self.prober.due_ns if self.prober else 0)  # it could not be done
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────
 
-    def _end(self) -> None:
-        """Write down how it ended, remove what it had, and decide about another start."""
-        from .ending import judge, wait_status, write_down
-        from .run import tear_down
-
-        assert self.running is not None and self.streams is not None  # noqa: PT018
-        ending = judge(self.running, wait_status(self.running.pid, self.pidfd))
-        self.streams.drain()
-        if self.prober is not None:
-            self.prober.stop()
-        try:
-            write_down(self.place, ending)
-            self._note("oom" if ending.oom_killed else "die", exitCode=str(ending.exit_code))
-            tear_down(self.place)
-            again = self._delay_before_restart(ending)
-        except NotFoundError:  # removed by force while it ran
-            again = None
-        if self.standby is not None:
-            self.standby.dismiss()
-        if again is None:
-            self._finish(ending)
-        self._wait_and_restart(again or 0)
-
-    def _finish(self, ending: Ending) -> NoReturn:
-        """Remove what ``--rm`` says, tell the clients, go."""
-        assert self.streams is not None
-        try:
-            if self.place.store.read(self.place.id).options.remove:
-                from ..container.removal import remove_files
-
-                remove_files(self.place.store, self.place.id)
-                self._note("destroy")
-            else:
-                os.unlink(self.place.file("attach.sock"))
-        except (MinirunError, OSError):
-            pass  # nothing left to remove: the clients must hear the end all the same
-        facts = {"exit_code": ending.exit_code, "reason": ending.reason, "error": ending.error}
-        self.streams.tell(frames.report(frames.EXITED, facts))
-        for peer in self.streams.peers:
-            peer.drain(5.0)
-        os._exit(0)
-
-    def _delay_before_restart(self, ending: Ending) -> int | None:
-        record = self.place.store.read(self.place.id)
-        ended = Ended(
-            ending.exit_code,
-            time.monotonic() - self.started,
-            record.state.stopped_by_user,
-            self.restarts,
-            self.delay_ms,
-        )
-        return delay_ms(record.options.restart, ended)
-
-    def _wait_and_restart(self, delay: int) -> None:
-        """Sit out the delay, then start again unless somebody said stop meanwhile."""
-        self.restarts += 1
-        self.delay_ms = delay
-        store = self.place.store
-        store.update(
-            self.place.id,
-            lambda r: replace(
-                r, state=replace(r.state, status=RESTARTING, restart_count=self.restarts)
-            ),
-        )
-        time.sleep(delay / 1000)
-        self._close_streams()
-        if store.read(self.place.id).state.stopped_by_user:
-            store.set_state(self.place.id, status=EXITED)
-            os._exit(0)
-        self.begin()
-
-    def _close_streams(self) -> None:
+    def close_streams(self) -> None:
         """Let go of the last run's descriptors; its clients stay for the next."""
         assert self.streams is not None
         self.first = self.streams.peers
         self.streams.close()
         os.close(self.pidfd)
+        self.streams = None
 
-    def _note(self, action: str, **attributes: str) -> None:
+    def note(self, action: str, **attributes: str) -> None:
         """Write an event; a diary that cannot be written stops nothing."""
         try:
             EventLog(self.place.data).append(Event("container", action, self.place.id, attributes))
