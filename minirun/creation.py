@@ -60,8 +60,8 @@ class Creation:
         """Make the container; see ``Container.create``."""
         validate(self.spec, self.container.host)
         plan, setting = self.plan()
-        self._claim()
-        with self.directory.lock():
+        check_id(self.container.id)
+        with self.directory.lock(claim=True):
             self._refuse_existing()
             state = self._first_state(setting)
             context = self._context(state)
@@ -89,7 +89,7 @@ class Creation:
         cgroup = ""
         directories: tuple[tuple[str, str], ...] = ()
         if request.cgroup_manager != "disabled":
-            cgroup = spec.linux.cgroups_path or f"{request.cgroup_parent}/{self.container.id}"
+            cgroup = spec.linux.cgroups_path or self._default_cgroup()
             driver = open_driver(self.container.host, cgroup, manager=request.cgroup_manager)
             directories = tuple(driver.dirs.items())
         rootfs = os.path.join(request.bundle, spec.root.path)
@@ -109,6 +109,13 @@ class Creation:
         )
         return plan_create(spec, self.container.host, setting), setting
 
+    def _default_cgroup(self) -> str:
+        """Return where the group goes when the spec does not say."""
+        parent, name = self.request.cgroup_parent, self.container.id
+        if self.request.cgroup_manager == "systemd":
+            return f":{parent}:{name}"  # in the default slice; see ``cgroups/units.py``
+        return f"{parent}/{name}"
+
     def _filter(self) -> Filter | None:
         """Return the compiled filter: in this process, on the host's side, before any fork."""
         if self.request.program:
@@ -121,17 +128,6 @@ class Creation:
             flags |= SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER
         cache = f"{self.directory.path.rpartition('/')[0]}/.seccomp"
         return Filter(compiled(seccomp, cache), flags)
-
-    def _claim(self) -> None:
-        """Make the directory; the lock and ``_refuse_existing`` decide whose it is."""
-        check_id(self.container.id)
-        try:
-            os.makedirs(self.directory.path, 0o711, exist_ok=True)
-        except OSError as error:
-            raise StateError(
-                f"{self.directory.path}: {os.strerror(error.errno or 0).lower()}",
-                hint="the state root must be writable: --root or MINIRUN_ROOT moves it",
-            ) from error
 
     def _refuse_existing(self) -> None:
         """An id is free when nothing has it, or when what had it was killed half way."""

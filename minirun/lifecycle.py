@@ -181,12 +181,21 @@ class Container:
         result = os.open(self.directory.file("result"), os.O_RDONLY | os.O_NONBLOCK)
         try:
             start = os.open(self.directory.file("start"), os.O_WRONLY | os.O_NONBLOCK)
-            os.write(start, b"s")
-            os.close(start)
+            try:
+                os.write(start, b"s")
+            finally:
+                os.close(start)
             poll = select.poll()
             poll.register(result, select.POLLIN)
             poll.poll()
             return os.read(result, 65536)
+        except OSError as error:
+            if error.errno not in (errno.ENXIO, errno.EPIPE):
+                raise
+            raise StateError(
+                "cannot start a container whose process was killed",
+                hint="delete it, and create it again",
+            ) from error
         finally:
             os.close(result)
 

@@ -14,6 +14,7 @@ See: runtime.md, State; proc(5), /proc/pid/stat. Next: ``lifecycle.py``.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -118,26 +119,40 @@ class Directory:
         """Freeze the spec."""
         replace_file(self.file("config.json"), dumps(encode(spec)))
 
-    def lock(self) -> Lock:
-        """Return a context manager that keeps other operations on this container out."""
-        return Lock(self.file("lock"))
+    def lock(self, *, claim: bool = False) -> Lock:
+        """Return a context manager that keeps other operations on this container out.
+
+        Args:
+            claim: make the directory when there is none, as ``create`` does.
+        """
+        return Lock(self.path, claim=claim)
 
     def remove(self) -> None:
-        """Remove the directory; state.json goes last, so a killed removal can be repeated."""
+        """Remove the directory.
+
+        State.json goes late, so a killed removal can be repeated; the lock goes last, so whoever
+        wants the id waits for us and then looks again.
+        """
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return
-        for name in sorted(names, key=lambda n: n == "state.json"):
+        for name in sorted(names, key=lambda n: (n == "lock", n == "state.json")):
             _remove(self.file(name))
-        os.rmdir(self.path)
+        try:
+            os.rmdir(self.path)
+        except OSError as error:
+            # Somebody has claimed the id the moment that the lock was gone.
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
+                raise
 
 
 class Lock:
     """An advisory lock on a file, released even by kill -9. See: flock(2)."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, directory: str, *, claim: bool) -> None:
+        self._directory = directory
+        self._claim = claim
         self._fd = -1
 
     def __enter__(self) -> Lock:
@@ -145,14 +160,41 @@ class Lock:
 
         Raises:
             NotFoundError: the container's directory is gone.
+            StateError: it cannot be made.
         """
+        while True:
+            try:
+                self._fd = self._open()
+            except (FileNotFoundError, NotADirectoryError) as error:
+                if self._claim and isinstance(error, FileNotFoundError):
+                    continue  # removed between our mkdir and our open
+                raise self._not_found() from error
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if os.fstat(self._fd).st_nlink:
+                return self
+            os.close(self._fd)  # what we waited for was the removal
+            if not self._claim:
+                raise self._not_found()
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC
+        if self._claim:
+            self._make_directory()
+            flags |= os.O_CREAT
+        return os.open(f"{self._directory}/lock", flags, 0o600)
+
+    def _make_directory(self) -> None:
         try:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            name = self._path.rsplit("/", 2)[-2]
-            raise NotFoundError(f"container {name}: container does not exist") from error
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        return self
+            os.makedirs(self._directory, 0o711, exist_ok=True)
+        except OSError as error:
+            raise StateError(
+                f"{self._directory}: {os.strerror(error.errno or 0).lower()}",
+                hint="the state root must be writable: --root or MINIRUN_ROOT moves it",
+            ) from error
+
+    def _not_found(self) -> NotFoundError:
+        name = self._directory.rpartition("/")[2]
+        return NotFoundError(f"container {name}: container does not exist")
 
     def __exit__(self, *_exception: object) -> None:
         """Let the next one in."""
