@@ -445,6 +445,30 @@ def test_pull_that_was_killed_is_resumed(
     assert os.listdir(Path(other.root) / "tmp") == []
 
 
+def test_collection_leaves_a_running_pull_alone(
+    store: Store, other: Store, tmp_path: Path, host: str
+) -> None:
+    size = 4_000_000
+    image = layered(store, tmp_path, "app:1", os.urandom(size))
+    push(store, image, f"{host}/team/running:1", how=access())
+    with Wire(host) as wire:
+        reached, go_on = threading.Event(), threading.Event()
+
+        def hold(data: bytes) -> bytes:
+            if wire.down > size // 2 and not reached.is_set():
+                reached.set()
+                go_on.wait(30)
+            return data
+
+        wire.on_down = hold
+        process = python(_PULL, other.root, f"{wire.host}/team/running:1")
+        assert reached.wait(30)
+        other.gc()
+        assert len(os.listdir(Path(other.root) / "partial")) == 1
+        go_on.set()
+        assert process.communicate()[0].strip() == image.id
+
+
 def test_collection_takes_away_what_a_killed_pull_left(other: Store) -> None:
     other.prepare()
     part = Path(other.root) / "partial" / ("0" * 64)
