@@ -59,8 +59,9 @@ class Standby:
 
     def replace_if_dead(self, ready: Container[int]) -> None:
         """Fork another when this one was killed."""
-        if self.pidfd in ready:
-            self._collect()
+        # Asked again: the number in ``ready`` may be that of a descriptor closed meanwhile.
+        if self.pidfd in ready and os.waitpid(self.pid, os.WNOHANG)[0]:
+            os.close(self.pidfd)
             self._fork()
 
     def renew(self) -> None:
