@@ -5,4 +5,9 @@ Start with ``minirun/README.md``: six files, in the order in which they are best
 
 from __future__ import annotations
 
+from .errors import MinirunError, ScheduleError
+
 __version__ = "0.1.0"
+
+#: What the scheduler, which sees nothing else of this package, may import.
+__all__ = ["MinirunError", "ScheduleError", "__version__"]

@@ -1,0 +1,163 @@
+"""How a person's wish gets into an entry: apply, roll back, promote, restart, delete.
+
+Each function takes what the store has and returns what it should have; the reconciler does the
+rest. May not import anything with an effect.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from minirun import ScheduleError
+
+from .autoscale import after_restart
+from .entry import KEPT_REVISIONS, Entry, Rollout, Scale, Stage, State
+from .model import Deployment, Kind, Revision, digest
+from .rollout import NOTHING_YET
+from .stages import promoted
+from .validate import check
+
+
+def created(deployment: Deployment, now: float, cause: str = "", first_serial: int = 1) -> Entry:
+    """Return the entry of a deployment that did not exist.
+
+    Args:
+        deployment: what is asked for.
+        now: monotonic seconds.
+        cause: what a history should say about it.
+        first_serial: above every serial that the name has had: a name comes back, an id never.
+
+    Raises:
+        ScheduleError: the deployment contradicts itself (422).
+    """
+    check(deployment)
+    template = deployment.template
+    first = Revision(1, template, digest(template), cause)
+    return Entry(deployment, (first,), next_serial=first_serial, rollout=Rollout(progress_at=now))
+
+
+def applied(entry: Entry, deployment: Deployment, now: float, cause: str = "") -> Entry:
+    """Return the entry with a changed deployment; a changed template begins a rollout.
+
+    Raises:
+        ScheduleError: it contradicts itself (422), is being deleted or is of another kind (409).
+    """
+    check(deployment)
+    name = deployment.name
+    if entry.deleted:
+        raise ScheduleError(
+            f"{name} is being deleted", status=409, hint="try again when it is gone"
+        )
+    if deployment.kind is not entry.deployment.kind:
+        text = f"{name} is a {entry.deployment.kind} and cannot become a {deployment.kind}"
+        raise ScheduleError(text, status=409, hint="delete it first, or take another name")
+    scale = _scale(entry, deployment)
+    entry = replace(entry, deployment=deployment, scale=scale)
+    current = entry.revision(entry.rollout.target)
+    if digest(deployment.template) == current.digest:
+        return _without_canary(entry, now)
+    return _rolling(_with_revision(entry, deployment, cause), now)
+
+
+def _scale(entry: Entry, deployment: Deployment) -> Scale:
+    """Return the autoscaler's state: one that is new starts from what runs, not from nothing."""
+    if deployment.autoscale is None:
+        return Scale()
+    if entry.deployment.autoscale is not None:
+        return entry.scale
+    return Scale(desired=entry.deployment.replicas)
+
+
+def _without_canary(entry: Entry, now: float) -> Entry:
+    on_trial = entry.rollout.stage is Stage.CANARY
+    if on_trial and entry.deployment.canary is None:
+        return replace(entry, rollout=promoted(entry.rollout, now))
+    return entry
+
+
+def _with_revision(entry: Entry, deployment: Deployment, cause: str) -> Entry:
+    """Return the entry with the template as its newest revision; one it had keeps its number.
+
+    Ten revisions are kept, and any that a replica still runs.
+    """
+    name = digest(deployment.template)
+    same = [r for r in entry.revisions if r.digest == name]
+    number = max(r.number for r in entry.revisions) + 1
+    newest = same[0] if same else Revision(number, deployment.template, name, cause)
+    others = [r for r in entry.revisions if r.digest != name]
+    used = {slot.revision for slot in entry.slots} | {entry.rollout.stable, entry.rollout.target}
+    surplus = len(others) - (KEPT_REVISIONS - 1)
+    kept = [r for i, r in enumerate(others) if i >= surplus or r.number in used]
+    rollout = replace(entry.rollout, target=newest.number)
+    return replace(entry, revisions=(*kept, newest), rollout=rollout)
+
+
+def _rolling(entry: Entry, now: float) -> Entry:
+    """Return the entry with a rollout to its target begun."""
+    rollout, deployment = entry.rollout, entry.deployment
+    is_trial = bool(
+        deployment.canary
+        and deployment.kind is Kind.SERVICE
+        and rollout.stable
+        and rollout.stable != rollout.target
+    )
+    begun = Rollout(
+        target=rollout.target,
+        stable=rollout.stable,
+        stage=Stage.CANARY if is_trial else Stage.PROGRESSING,
+        progress_at=now,
+        best=NOTHING_YET,
+        count=rollout.count,
+    )
+    return replace(entry, rollout=begun)
+
+
+def rolled_back(entry: Entry, now: float, to: int | None = None) -> Entry:
+    """Return the entry on its way to an earlier revision, without a canary: it is known.
+
+    Raises:
+        ScheduleError: there is no such revision (404), or none before this one (409).
+    """
+    name, target = entry.deployment.name, entry.rollout.target
+    earlier = [r for r in entry.revisions if r.number != target]
+    if to is not None:
+        earlier = [r for r in entry.revisions if r.number == to]
+        if not earlier:
+            known = ", ".join(str(r.number) for r in entry.revisions)
+            text = f"{name} has no revision {to}"
+            raise ScheduleError(text, status=404, hint=f"it has {known}")
+    if not earlier:
+        raise ScheduleError(f"{name} has no earlier revision", status=409)
+    known_good = [r for r in earlier if r.number == entry.rollout.stable]
+    wanted = (known_good or earlier)[-1]
+    deployment = replace(entry.deployment, template=wanted.template)
+    entry = _with_revision(replace(entry, deployment=deployment), deployment, "")
+    begun = _rolling(entry, now).rollout
+    return replace(entry, rollout=replace(begun, stage=Stage.PROGRESSING, reverting=True))
+
+
+def promote(entry: Entry, now: float) -> Entry:
+    """Return the entry with its canary promoted by hand.
+
+    Raises:
+        ScheduleError: there is no canary (409).
+    """
+    if entry.rollout.stage is not Stage.CANARY:
+        raise ScheduleError(f"{entry.deployment.name} has no canary", status=409)
+    return replace(entry, rollout=promoted(entry.rollout, now))
+
+
+def deleted(entry: Entry) -> Entry:
+    """Return the entry marked to go; it is there until its last replica has gone."""
+    return replace(entry, deleted=True)
+
+
+def resumed(entry: Entry, now: float) -> Entry:
+    """Return the entry as a scheduler that has just started should take it.
+
+    The autoscaler's windows are empty now: it holds what there is until they are filled.
+    """
+    if entry.deployment.autoscale is None or not entry.slots:
+        return entry
+    wanted = sum(slot.state is not State.DRAINING for slot in entry.slots)
+    return replace(entry, scale=after_restart(entry.scale.desired or wanted, now))

@@ -1,0 +1,151 @@
+"""The loop around the pure half: look, decide, commit, act; and again.
+
+The order is the whole of its safety. What was decided is committed before anything is done, every
+effect may be done twice or be lost, and the next look finds out. Killed anywhere in between, the
+next controller carries on from the store; it has nothing to remember.
+
+Next: ``reconcile.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from minirun import MinirunError
+
+from .actions import (
+    AddServer,
+    DrainServer,
+    Effect,
+    Event,
+    Outcome,
+    Remove,
+    RemoveRoute,
+    RemoveServer,
+    SetRoute,
+    Start,
+    Stop,
+)
+from .apply import resumed
+from .entry import Desired, Entry
+from .gateway.protocol import Gateway
+from .observed import Observed
+from .reconcile import reconcile
+from .runtime import Runtime
+
+
+class Store(Protocol):
+    """The state of record."""
+
+    def load(self) -> Desired:
+        """Return everything that is wanted."""
+
+    def commit(self, entries: Mapping[str, Entry | None], events: tuple[Event, ...]) -> None:
+        """Write entries (None deletes) and events in one transaction, durably.
+
+        A deleted entry's ``next_serial`` is kept for whoever takes the name next.
+
+        Raises:
+            MinirunError: nothing was written.
+        """
+
+
+class Controller:
+    """One scheduler's control loop.
+
+    Args:
+        store: what is wanted.
+        runtime: where replicas run.
+        gateway: what sends them requests.
+        monotonic: seconds that never go back, the same for every controller since the boot.
+        unix: the wall clock, for cron schedules only.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        runtime: Runtime,
+        gateway: Gateway,
+        monotonic: Callable[[], float],
+        unix: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._runtime = runtime
+        self._gateway = gateway
+        self._monotonic = monotonic
+        self._unix = unix
+        self._failing: dict[tuple[str, str], str] = {}
+
+    def resume(self) -> None:
+        """Take over from an earlier controller: call once, before the first tick."""
+        now = self._monotonic()
+        entries = self._store.load().entries
+        changed = {name: resumed(entry, now) for name, entry in entries.items()}
+        self._store.commit({n: e for n, e in changed.items() if e is not entries[n]}, ())
+
+    def observe(self) -> Observed:
+        """Take one look at the world."""
+        at = self._monotonic()
+        return Observed(
+            at,
+            self._runtime.host(),
+            self._runtime.replicas(),
+            self._gateway.servers(),
+            self._gateway.routes(),
+            self._gateway.traffic(),
+            self._unix(),
+        )
+
+    def tick(self) -> Outcome:
+        """Look, decide, commit, act; return what was decided."""
+        observed = self.observe()
+        outcome = reconcile(self._store.load(), observed, self._monotonic())
+        if outcome.entries or outcome.events:
+            self._store.commit(outcome.entries, outcome.events)
+        for effect in outcome.effects:
+            self._attempt(effect)
+        return outcome
+
+    def _attempt(self, effect: Effect) -> None:
+        """Do one effect; one that fails is told of once, and asked for again by the next look."""
+        key = type(effect).__name__, _subject(effect)
+        try:
+            self._do(effect)
+        except MinirunError as error:
+            if self._failing.get(key) != error.message:
+                self._failing[key] = error.message
+                self._store.commit({}, (_failure(*key, error),))
+        else:
+            self._failing.pop(key, None)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Start():
+                self._runtime.start(effect)
+            case Stop():
+                self._runtime.stop(effect.id, effect.stop_s)
+            case Remove():
+                self._runtime.remove(effect.id)
+            case AddServer():
+                self._gateway.add(effect)
+            case DrainServer():
+                self._gateway.drain(effect.id, effect.pool)
+            case RemoveServer():
+                self._gateway.remove(effect.id, effect.pool)
+            case SetRoute():
+                self._gateway.set_route(effect.route)
+            case RemoveRoute():
+                self._gateway.remove_route(effect.deployment)
+
+
+def _subject(effect: Effect) -> str:
+    if isinstance(effect, SetRoute):
+        return effect.route.deployment
+    return effect.deployment if isinstance(effect, RemoveRoute) else effect.id
+
+
+def _failure(kind: str, subject: str, error: MinirunError) -> Event:
+    name = subject.rpartition(".")[0] or subject
+    text = f"{kind} {subject}: {error.message}"
+    return Event(name, "effect-failed", text, {"hint": error.hint})
