@@ -24,6 +24,7 @@ from .errors import MinirunError, StateError
 from .shim import listen
 from .shim.place import Place
 from .shim.supervise import supervise
+from .state import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -89,12 +90,16 @@ def _serve_one(listener: _socket.socket) -> None:
     """Accept one client, do what it asks, hang up."""
     link = _socket.socket(fileno=listen.accept(listener))
     link.settimeout(1.0)  # a client that connects and says nothing holds nobody up for long
+    fds: list[int] = []
     try:
         if _is_ours(link):
-            _fork_shim(link, listener)
-    except (OSError, ValueError, KeyError, MinirunError):
+            place = _hear(link, fds)
+            _fork_shim(place, fds, link, listener)
+    except (OSError, ValueError, MinirunError):
         return  # a malformed request: the client sees the end of the conversation
     finally:
+        for fd in fds:
+            os.close(fd)
         link.close()
 
 
@@ -105,15 +110,32 @@ def _is_ours(link: _socket.socket) -> bool:
     return uid in (0, os.geteuid())
 
 
-def _fork_shim(link: _socket.socket, listener: _socket.socket) -> None:
-    """Read a request and its descriptor; answer ``k`` once the shim is forked."""
+def _hear(link: _socket.socket, fds: list[int]) -> Place:
+    """Return what a client asks for; what it sends along goes into ``fds``.
+
+    Raises:
+        ValueError: it is no request.
+        StateError: the id is none.
+    """
     space = _socket.CMSG_SPACE(4)
     data, ancillary, _, _ = link.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
-    fds = array.array("i")
     for _level, _kind, payload in ancillary:
-        fds.frombytes(payload)
-    request = json.loads(data)
-    place = Place(str(request["data"]), str(request["root"]), str(request["id"]))
+        fds.extend(array.array("i", payload))
+    try:
+        request = json.loads(data)
+        data_root, root, container_id = (request[name] for name in ("data", "root", "id"))
+    except (TypeError, KeyError, RecursionError) as error:
+        raise ValueError("not a request") from error
+    if len(fds) != 1 or not all(isinstance(text, str) for text in (data_root, root, container_id)):
+        raise ValueError("not a request")
+    check_id(container_id)
+    return Place(data_root, root, container_id)
+
+
+def _fork_shim(
+    place: Place, fds: list[int], link: _socket.socket, listener: _socket.socket
+) -> None:
+    """Answer ``k`` once the shim is forked."""
     if os.fork() == 0:
         try:
             listener.close()
@@ -121,6 +143,4 @@ def _fork_shim(link: _socket.socket, listener: _socket.socket) -> None:
             supervise(place, fds[0])
         finally:
             os._exit(1)
-    for fd in fds:
-        os.close(fd)
     link.send(b"k")

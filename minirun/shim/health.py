@@ -13,6 +13,7 @@ import select
 import signal
 import time
 
+from ..container.entry import PAUSED
 from ..container.health import TIMED_OUT, Health, Result, after, next_probe_ns
 from ..record import replace
 from ..state import timestamp
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .place import Place
 
 _MOST_OUTPUT = 4096
+#: What a probe has for killing its command.
+_LAST_WORD_MS = 1000
 
 
 def prober_for(place: Place, started: float, due_ns: int = 0) -> Prober | None:
@@ -78,7 +81,7 @@ class Prober:
         elif self.pidfd in ready:
             self._finish()
         elif now >= self._began_ns + self._check.timeout_ns:
-            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+            self._give_up()
             self._finish(timed_out=True)
 
     def stop(self) -> None:
@@ -90,7 +93,18 @@ class Prober:
             os.close(self._output)
             self.pidfd = -1
 
+    def _give_up(self) -> None:
+        """Ask the probe to take its command along, and do not wait long for that."""
+        signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        if not poll.poll(_LAST_WORD_MS):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
     def _start(self, now: int) -> None:
+        if self._place.store.read(self._place.id).state.status == PAUSED:
+            self.due_ns = now + self._check.interval_ns  # nothing inside could answer
+            return
         self._began, self._began_ns = timestamp(), now
         self._output = os.memfd_create("probe")
         self._pid = os.fork()
@@ -122,6 +136,11 @@ def _probe(place: Place, args: tuple[str, ...], output: int) -> NoReturn:
     """Run the command inside and exit with its code; SIGTERM takes the command along."""
     code = 1
     try:
+        # From here on SIGTERM waits in a pipe, however long the way into the container takes.
+        told, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.set_wakeup_fd(tell)
+        signal.signal(signal.SIGTERM, lambda *_: None)
         from ..errors import MinirunError
         from ..execute import ExecRequest, execute
 
@@ -135,17 +154,13 @@ def _probe(place: Place, args: tuple[str, ...], output: int) -> NoReturn:
         except MinirunError as error:
             os.write(output, str(error).encode())
         else:
-            code = _wait_for(running.pid)
+            code = _wait_for(running.pid, told)
     finally:
         os._exit(code)
 
 
-def _wait_for(pid: int) -> int:
+def _wait_for(pid: int, told: int) -> int:
     """Return the command's exit code; when told to end, kill it first."""
-    told, tell = os.pipe()
-    os.set_blocking(tell, False)
-    signal.set_wakeup_fd(tell)
-    signal.signal(signal.SIGTERM, lambda *_: None)
     pidfd = os.pidfd_open(pid)
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)

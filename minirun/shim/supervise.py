@@ -195,6 +195,11 @@ class Shim:
         ready = dict(poll.poll(self._timeout_ms()))
         if ready:
             self.active = time.monotonic()
+        # First, because what follows opens and closes: a number in ``ready`` may soon be another.
+        if self.standby is not None:
+            self.standby.replace_if_dead(ready)
+        if self.prober is not None:
+            self.prober.proceed(ready)
         for fd in self.streams.readable & ready.keys():
             self.streams.pump(fd)
         if self.streams.waiting_to_type in ready and self.streams.flush_input():
@@ -204,10 +209,6 @@ class Shim:
                 self._serve(peer, ready[peer.fd])
         if self.listener is not None and self.listener.fileno() in ready:
             self._accept(self.listener)
-        if self.standby is not None:
-            self.standby.replace_if_dead(ready)
-        if self.prober is not None:
-            self.prober.proceed(ready)
         self._shed_if_idle()
         return self.pidfd in ready
 

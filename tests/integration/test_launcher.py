@@ -1,0 +1,166 @@
+"""The launcher: starts on request, believes nobody, and is needed by nothing it started."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+import statistics
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from minirun.engine.start import launcher_socket
+from minirun.launcher import serve
+from tests.integration.engine_lab import (
+    Engine,
+    hear,
+    kill_hard,
+)
+
+pytestmark = pytest.mark.requires("root", "overlay", "seccomp", "busybox")
+
+
+@pytest.fixture
+def launcher(engine: Engine) -> Iterator[int]:
+    """Return the pid of a launcher for the engine's home."""
+    pid = fork_launcher(engine)
+    yield pid
+    end_launcher(pid, signal.SIGTERM)
+    assert not os.path.exists(launcher_socket(engine.home))
+
+
+def fork_launcher(engine: Engine) -> int:
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reader)
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            serve(launcher_socket(engine.home), lambda: os.write(writer, b"r"))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 1) == b"r"
+    os.close(reader)
+    return pid
+
+
+def end_launcher(pid: int, signum: int) -> None:
+    os.kill(pid, signum)
+    os.waitpid(pid, 0)
+
+
+def ask(engine: Engine, data: bytes, fds: int = 1) -> bytes:
+    """Send one request; return the launcher's answer, b"" when it hangs up."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(5)
+        link.connect(launcher_socket(engine.home))
+        ours = [os.open(os.devnull, os.O_RDWR) for _ in range(fds)]
+        try:
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ours))]
+            link.sendmsg([data], rights if fds else [])
+            return link.recv(1)
+        except ConnectionResetError:  # hung up with our words unread
+            return b""
+        finally:
+            for fd in ours:
+                os.close(fd)
+
+
+def test_launcher_starts_containers_that_are_not_its_client_s(
+    engine: Engine, launcher: int
+) -> None:
+    record = engine.create("sh", "-c", "echo hi; exit 3")
+    heard = hear(engine.start(record), started=True)
+    assert (heard.out, heard.code) == (b"hi\n", 3)
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "",
+        "[]",
+        "7",
+        "{",
+        "{}",
+        "[" * 60000,
+        json.dumps({"data": 1, "root": 2, "id": 3}),
+        json.dumps({"data": "/nowhere", "root": "/nowhere", "id": "../../etc"}),
+    ],
+    ids=["empty", "array", "number", "torn", "no-keys", "deep", "numbers", "climbing-id"],
+)
+def test_launcher_refuses_nonsense_and_lives_on(
+    engine: Engine, launcher: int, request_text: str
+) -> None:
+    open_before = len(os.listdir(f"/proc/{launcher}/fd"))
+    assert ask(engine, request_text.encode()) == b""
+    assert engine.run("true").code == 0
+    assert len(os.listdir(f"/proc/{launcher}/fd")) == open_before
+
+
+def test_launcher_refuses_a_request_without_its_descriptor(engine: Engine, launcher: int) -> None:
+    text = json.dumps({"data": engine.home.data, "root": engine.home.root, "id": "a"})
+    assert ask(engine, text.encode(), fds=0) == b""
+
+
+def test_launcher_refuses_other_users(engine: Engine, launcher: int) -> None:
+    """What if the socket's mode were open? The kernel says who is there."""
+    path = launcher_socket(engine.home)
+    assert os.stat(path).st_mode & 0o777 == 0o600
+    os.chmod(path, 0o666)
+    record = engine.create("true")
+    text = json.dumps({"data": engine.home.data, "root": engine.home.root, "id": record.id})
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setresuid(1000, 1000, 1000)
+            os._exit(len(ask(engine, text.encode())))
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert engine.state(record).status == "created"
+
+
+def test_launcher_is_alone_at_its_socket(engine: Engine, launcher: int) -> None:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            serve(launcher_socket(engine.home))
+        except Exception as error:  # noqa: BLE001 - told by the exit code
+            os._exit(7 if "listens" in str(error) else 8)
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+
+
+def test_launcher_killed_loses_nothing(engine: Engine) -> None:
+    pid = fork_launcher(engine)
+    record = engine.detached(
+        "sh", "-c", "trap 'echo bye; exit 4' TERM; while :; do sleep 0.05; done"
+    )
+    kill_hard(pid)
+    again = engine.run("true")  # without one, and its socket still there
+    assert again.code == 0
+    os.kill(engine.state(record).pid, signal.SIGTERM)
+    assert engine.end_of(record).exit_code == 4
+    assert engine.logged(record) == "bye\n"
+    end_launcher(fork_launcher(engine), signal.SIGTERM)  # takes the socket over
+
+
+def test_launcher_starts_within_the_promised_time(engine: Engine, launcher: int) -> None:
+    """Generous, because tests share the machine; benchmarks/ measures."""
+    spent = []
+    for _ in range(10):
+        record = engine.create("true", remove=True)
+        began = time.perf_counter()
+        session = engine.start(record)
+        session.wait_until_started()
+        spent.append(time.perf_counter() - began)
+        hear(session)
+    assert statistics.median(spent) < 0.25
