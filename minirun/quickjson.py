@@ -44,17 +44,32 @@ def _unknown(value: object) -> NoReturn:
 _scan: Callable[[str, int], tuple[Any, int]] | None
 _encode: Callable[[Any, int], tuple[str, ...]] | None
 _encode_compact: Callable[[Any, int], tuple[str, ...]] | None
+_quote: Callable[[str], str] | None
 try:
     import _json
 
     _scan = _json.make_scanner(_Rules())  # type: ignore[arg-type]  # any object with these names
     _text = _json.encode_basestring_ascii
+    _quote = _json.encode_basestring
     _encode, _encode_compact = (
         _json.make_encoder(None, _unknown, _text, None, *separators, False, False, False)
         for separators in ((": ", ", "), (":", ","))
     )
 except (ImportError, AttributeError, TypeError):  # another implementation, or another version
-    _scan = _encode = _encode_compact = None
+    _scan = _encode = _encode_compact = _quote = None
+
+
+def quote(text: str) -> str:
+    r"""Return a text as a JSON string; characters beyond ASCII stay as they are.
+
+    >>> quote('a "é"\n')
+    '"a \\"é\\"\\n"'
+    """
+    if _quote is not None:
+        return _quote(text)
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
 
 
 def loads(text: str | bytes) -> Any:  # noqa: ANN401 - the JSON edge

@@ -8,7 +8,6 @@ Next: ``running.py``.
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
@@ -17,6 +16,7 @@ import time
 from ..engine.start import attach
 from ..engine.status import current
 from ..errors import MinirunError, NotFoundError, StateError
+from ..quickjson import loads
 from ..record import Record
 from ..shim import frames
 from .complaints import complain
@@ -121,11 +121,11 @@ class Client:
         elif kind == frames.STDERR and "stderr" in self._view.shown:
             _print(2, payload)
         elif kind == frames.EXITED:
-            facts = json.loads(payload)
+            facts = loads(payload)
             self._explain(facts)
             return int(facts["exit_code"])
         elif kind == frames.FAILED:  # a restart by policy that went wrong
-            facts = json.loads(payload)
+            facts = loads(payload)
             raise MinirunError(facts["error"], hint=facts["hint"], exit_code=facts["exit_code"])
         return None
 

@@ -8,10 +8,9 @@ Pure. Next: ``store.py``, which keeps them.
 
 from __future__ import annotations
 
-import json
-
 from ..decode import decode, encode
 from ..errors import SpecError, StateError
+from ..quickjson import compact, loads
 from ..record import EMPTY, Record
 from .command import HealthCheck
 from .health import Health
@@ -88,9 +87,7 @@ class ContainerRecord(Record):
 
 def to_json(record: ContainerRecord) -> bytes:
     """Return the file's content; a field that holds its default is left out."""
-    return json.dumps(encode(record), ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogateescape"
-    )
+    return compact(encode(record)).encode()
 
 
 def from_json(content: bytes, path: str) -> ContainerRecord:
@@ -100,7 +97,7 @@ def from_json(content: bytes, path: str) -> ContainerRecord:
         StateError: the file is damaged; names it.
     """
     try:
-        return decode(ContainerRecord, json.loads(content.decode("utf-8", "surrogateescape")))
+        return decode(ContainerRecord, loads(content.decode("utf-8", "surrogateescape")))
     except (ValueError, RecursionError) as error:
         raise StateError(f"{path}: damaged: {error}", hint="minirun rm -f removes it") from error
     except SpecError as error:

@@ -10,9 +10,9 @@ Next: ``logs.py``.
 
 from __future__ import annotations
 
-import json
 import os
 
+from ..quickjson import dumps, loads
 from ..record import EMPTY, Record
 from . import clock
 from .files import Lock, host_error, make_folder, write_all
@@ -46,7 +46,7 @@ class EventLog:
     def append(self, event: Event) -> None:
         """Write an event down; its time is now unless it has one."""
         fields = {"time": event.time or clock.now(), "type": event.type, "action": event.action}
-        line = json.dumps({**fields, "id": event.id, "attributes": dict(event.attributes)})
+        line = dumps({**fields, "id": event.id, "attributes": dict(event.attributes)})
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         make_folder(self._data)
         try:
@@ -87,7 +87,7 @@ class EventLog:
 def _parse(line: bytes) -> Event | None:
     """Return the event, or None for a line that a crash cut short."""
     try:
-        found = json.loads(line)
+        found = loads(line)
         attributes = dict(found["attributes"])
         return Event(found["type"], found["action"], found["id"], attributes, found["time"])
     except (ValueError, KeyError, TypeError):

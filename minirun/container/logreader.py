@@ -8,8 +8,7 @@ Next: ``health.py``.
 
 from __future__ import annotations
 
-import json
-
+from ..quickjson import loads
 from ..record import Record
 from .follow import Follower
 
@@ -64,7 +63,7 @@ def _select(lines: Iterator[bytes], selection: Selection) -> Iterator[Entry]:
 def _parse(line: bytes) -> Entry | None:
     """Return the entry, or None for a line that kill -9 cut short."""
     try:
-        found = json.loads(line)
+        found = loads(line)
         entry = Entry(found["log"], found["stream"], found["time"])
     except (ValueError, KeyError, TypeError):
         return None

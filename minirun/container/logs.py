@@ -11,16 +11,15 @@ Next: ``logreader.py``.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 
+from ..quickjson import quote
 from . import clock
 from .files import host_error, write_all
 from .security import LogOptions
 
 MAX_ENTRY_BYTES = 16 * 1024
-_escape = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class LogWriter:
@@ -144,5 +143,5 @@ def _cut(text: bytes) -> int:
 
 
 def _line(stream: str, entry: bytes, stamp: str) -> bytes:
-    text = _escape(entry.decode("utf-8", "replace"))
+    text = quote(entry.decode("utf-8", "replace"))
     return f'{{"log":{text},"stream":"{stream}","time":"{stamp}"}}\n'.encode()

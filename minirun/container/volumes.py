@@ -12,11 +12,11 @@ Next: ``events.py``.
 
 from __future__ import annotations
 
-import json
 import os
 
 from ..decode import decode, encode
 from ..errors import SpecError, StateError
+from ..quickjson import dumps, loads
 from ..record import EMPTY, Record, replace
 from . import clock, names
 from .files import Lock, host_error, make_folder, read_file, remove_tree, replace_file
@@ -103,13 +103,13 @@ class VolumeStore:
         if content is None:
             return None
         try:
-            return decode(Volume, json.loads(content))
+            return decode(Volume, loads(content))
         except (ValueError, SpecError) as error:
             raise StateError(f"volume {name}: its volume.json is damaged: {error}") from error
 
     def _write(self, volume: Volume) -> None:
         path = f"{self._root}/{volume.name}/volume.json"
-        replace_file(path, json.dumps(encode(volume)).encode(), durable=True)
+        replace_file(path, dumps(encode(volume)).encode(), durable=True)
 
     def disk_usage_bytes(self, name: str) -> int:
         """Return the space that the volume's files take."""

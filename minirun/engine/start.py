@@ -10,11 +10,11 @@ Next: ``../shim/supervise.py``, where the child goes; ``../launcher.py``.
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import select
 
 from ..errors import MinirunError, StateError
+from ..quickjson import dumps, loads
 from ..shim import frames, listen, spare
 
 TYPE_CHECKING = False
@@ -82,9 +82,9 @@ class Session:
         """
         for kind, payload in self.frames():
             if kind == frames.STARTED:
-                return int(json.loads(payload)["pid"])
+                return int(loads(payload)["pid"])
             if kind == frames.FAILED:
-                facts = json.loads(payload)
+                facts = loads(payload)
                 raise MinirunError(facts["error"], hint=facts["hint"], exit_code=facts["exit_code"])
         raise StateError(
             "the shim ended before the container was started",
@@ -98,7 +98,7 @@ class Session:
         """
         for kind, payload in self.frames():
             if kind == frames.EXITED:
-                held: dict[str, Any] = json.loads(payload)
+                held: dict[str, Any] = loads(payload)
                 return held
         return None
 
@@ -155,7 +155,7 @@ def _ask_launcher(home: Home, container_id: str, client: int) -> bool:
         link = listen.connect(launcher_socket(home))
     except OSError:
         return False
-    request = json.dumps({"data": home.data, "root": home.root, "id": container_id}).encode()
+    request = dumps({"data": home.data, "root": home.root, "id": container_id}).encode()
     rights = array.array("i", [client]).tobytes()
     end = _socket.socket(fileno=link)
     try:

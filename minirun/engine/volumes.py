@@ -9,7 +9,6 @@ Next: ``start.py``.
 from __future__ import annotations
 
 import os
-import tempfile
 
 from .. import inroot, kernel
 from ..errors import MinirunError, SyscallError
@@ -67,6 +66,8 @@ def _copy(lowers: tuple[str, ...], target: str, volume: str) -> None:
 
 def _copy_in_child(lowers: tuple[str, ...], target: str, volume: str) -> None:
     """Mount the layers read-only and copy one directory of them."""
+    import tempfile  # costs as much as a start of Python, and few starts fill a volume
+
     kernel.unshare(Clone.CLONE_NEWNS)
     kernel.mount(None, "/", None, Mount.MS_PRIVATE | Mount.MS_REC, None)
     with tempfile.TemporaryDirectory(prefix="minirun-") as place:

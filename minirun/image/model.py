@@ -9,9 +9,6 @@ May not import anything with an effect. Next: ``streams.py``.
 
 from __future__ import annotations
 
-import json
-import re
-
 from ..decode import decode, encode
 from ..errors import ImageError, SpecError
 from ..record import EMPTY, Record
@@ -48,7 +45,7 @@ MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 MANIFEST_LIMIT_BYTES = 4 << 20
 CONFIG_LIMIT_BYTES = 8 << 20
 
-_SHA256 = re.compile(r"sha256:([0-9a-f]{64})")
+_HEX = frozenset("0123456789abcdef")
 
 
 class Platform(Record):
@@ -207,6 +204,8 @@ def parse_array(cls: type[R], raw: bytes, what: str) -> list[R]:
 
 def _guarded(read: Callable[[Any], T], raw: bytes, what: str, limit_bytes: int) -> T:
     """Parse JSON of unknown origin; every way in which that fails is an ImageError."""
+    import json  # and re with it: a start from a plain directory reads no document
+
     if len(raw) > limit_bytes:
         raise ImageError(f"{what}: {len(raw)} bytes is more than the limit of {limit_bytes}")
     try:
@@ -221,6 +220,8 @@ def _guarded(read: Callable[[Any], T], raw: bytes, what: str, limit_bytes: int) 
 
 def dump(record: Record) -> bytes:
     """Return the canonical JSON of a document: keys sorted, no spaces, the same bytes always."""
+    import json
+
     return json.dumps(encode(record), sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -230,11 +231,11 @@ def hex_of(digest: str, where: str = "digest") -> str:
     Raises:
         ImageError: not ``sha256:`` and 64 lower-case hexadecimal digits.
     """
-    match = _SHA256.fullmatch(digest)
-    if match is None:
+    algorithm, _, digits = digest.partition(":")
+    if algorithm != "sha256" or len(digits) != 64 or not _HEX.issuperset(digits):
         hint = "only sha256 is supported" if digest.startswith("sha512:") else ""
         raise ImageError(f"{where}: not a sha256 digest: {digest[:80]!r}", hint=hint)
-    return match[1]
+    return digits
 
 
 def _check_digests(found: Record, what: str) -> None:

@@ -16,7 +16,6 @@ Next: ``bridge.py``.
 from __future__ import annotations
 
 import errno
-import shlex
 import socket
 import struct
 
@@ -97,6 +96,8 @@ def _has_our_rules(netfilter: NetlinkSocket, chain: str, bridge: str) -> bool:
 
 def withdraw(bridge: str) -> None:
     """Delete our rules from whichever chain they are in."""
+    import shlex  # and re with it: most hosts have no legacy rules to read
+
     for line in (_iptables("-S") or "").splitlines():
         words = shlex.split(line)
         if words[:1] == ["-A"] and _tag(bridge) in words:

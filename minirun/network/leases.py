@@ -14,12 +14,12 @@ Next: ``firewall.py``.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import struct
 from socket import inet_aton, inet_ntoa
 
 from ..errors import NetworkError
+from ..quickjson import dumps, loads
 from ..record import Record
 from .publish import PortMapping
 
@@ -157,7 +157,7 @@ class Ledger:
         }
         path = f"{self._folder}/ledger.json"
         with open(f"{path}.new", "w", encoding="utf-8") as file:
-            file.write(json.dumps(document))  # json.dump would do it in Python, piece by piece
+            file.write(dumps(document))  # json.dump would do it in Python, piece by piece
         os.rename(f"{path}.new", path)
 
     def grant(self, home: str, ip: str, ports: tuple[PortMapping, ...]) -> Lease:
@@ -202,7 +202,7 @@ def _read(folder: str) -> dict[str, Any]:
     """Return the ledger in a folder; empty where there is none yet."""
     try:
         with open(f"{folder}/ledger.json", encoding="utf-8") as file:
-            found: dict[str, Any] = json.loads(file.read() or "{}")
+            found: dict[str, Any] = loads(file.read() or "{}")
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return found

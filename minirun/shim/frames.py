@@ -14,12 +14,13 @@ Pure but for ``Peer``, which buffers a non-blocking socket. Next: ``streams.py``
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import select
 import struct
 import time
 from contextlib import suppress
+
+from ..quickjson import dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def frame(kind: int, payload: bytes = b"") -> bytes:
 
 def report(kind: int, facts: Mapping[str, Any]) -> bytes:
     """Return a frame that carries a JSON object."""
-    return frame(kind, json.dumps(facts).encode())
+    return frame(kind, dumps(facts).encode())
 
 
 def resize(rows: int, columns: int) -> bytes:

@@ -13,9 +13,10 @@ Next: ``sleep.py``, what happens in between.
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import sys
+
+from ..quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def shed(shim: Shim) -> None:
     watched = (*shim.streams.readable, shim.pidfd, shim.listener.fileno())
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     due = prober.due_ns / 1e9 if prober else 0
-    words = [package, ",".join(map(str, watched)), str(due), json.dumps(facts)]
+    words = [package, ",".join(map(str, watched)), str(due), dumps(facts)]
     held = (*ends.all(), shim.pidfd, shim.listener.fileno())
     for fd in held:
         os.set_inheritable(fd, True)
@@ -92,7 +93,7 @@ def _revive(text: str) -> Shim:
     from .place import Place, Running
     from .supervise import Shim, become_shim
 
-    facts = json.loads(text)
+    facts = loads(text)
     become_shim()
     shim = Shim(decode(Place, facts["place"]), -1)
     shim.started, shim.idle_s = facts["started"], facts["idle_s"]

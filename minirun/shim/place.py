@@ -5,12 +5,11 @@ Next: ``run.py``.
 
 from __future__ import annotations
 
-import json
-
 from ..container.files import read_file, replace_file
 from ..container.store import Store
 from ..decode import decode, encode
 from ..errors import StateError
+from ..quickjson import dumps, loads
 from ..record import EMPTY, Record
 from ..steps.overlay import Overlay
 from .streams import Ends
@@ -75,11 +74,11 @@ class Place(Record):
         content = read_file(self.file(name))
         if content is None:
             raise StateError(f"{self.file(name)} is missing", hint="minirun rm -f removes the rest")
-        return decode(kind, json.loads(content))
+        return decode(kind, loads(content))
 
     def write(self, name: str, record: Record) -> None:
         """Replace one of the container's files by a record."""
-        replace_file(self.file(name), json.dumps(encode(record)).encode(), durable=False)
+        replace_file(self.file(name), dumps(encode(record)).encode(), durable=False)
 
 
 class Running(Record):

@@ -12,9 +12,10 @@ Next: ``supervise.py``.
 from __future__ import annotations
 
 import _socket
-import json
 import os
 import signal
+
+from ..quickjson import dumps, loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def give_order(place: Place, narrate: str) -> int:
         prepare()
     client, _spare = _spare, -1
     order = {"data": place.data, "root": place.root, "id": place.id, "narrate": narrate}
-    os.write(client, json.dumps(order).encode() + b"\n")
+    os.write(client, dumps(order).encode() + b"\n")
     return client
 
 
@@ -65,7 +66,7 @@ def _wait_for_order(client: int) -> NoReturn:
         del ending, run
         order = os.read(client, _LARGEST)
         if order:
-            held = json.loads(order)
+            held = loads(order)
             place = Place(held["data"], held["root"], held["id"])
             supervise(place, client, held["narrate"])
     finally:

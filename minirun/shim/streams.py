@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import struct
 import termios
@@ -19,6 +18,7 @@ from contextlib import suppress
 
 from .. import kernel
 from ..errors import MinirunError
+from ..quickjson import dumps, loads
 from ..record import Record, replace
 from . import frames
 
@@ -114,7 +114,7 @@ class Streams:
             self.log.write(stream, chunk)
         except MinirunError:
             return
-        rest = json.dumps(self.log.rest()).encode()
+        rest = dumps(self.log.rest()).encode()
         if rest != self._kept and self.ends.rest >= 0:
             os.pwrite(self.ends.rest, rest.ljust(len(self._kept)), 0)
             self._kept = rest
@@ -125,7 +125,7 @@ class Streams:
             return
         self._kept = os.pread(self.ends.rest, _LARGEST_REST, 0)
         if self._kept.strip():
-            self.log.take_up(json.loads(self._kept))
+            self.log.take_up(loads(self._kept))
 
     def _peek(self, fd: int) -> bytes | None:
         """Return what is there without taking it; b"" at the end, None for nothing yet."""
