@@ -1,0 +1,41 @@
+"""Containers by way of the engine, below the test run's own folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from minirun.engine.home import Home
+from tests.integration.engine_lab import Engine, make_rootfs
+from tests.integration.oci_lab import Runtime, make_bundle
+
+
+@pytest.fixture(scope="session")
+def engine_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a root file system of busybox that tests share."""
+    return make_rootfs(tmp_path_factory.mktemp("engine") / "rootfs")
+
+
+@pytest.fixture
+def engine(engine_rootfs: Path, data_root: Path, state_root: Path) -> Iterator[Engine]:
+    """Return an engine; what the test made with it is taken away afterwards."""
+    made = Engine(Home(str(data_root), str(state_root)), engine_rootfs)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def oci_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle that tests of the OCI command share; each writes its own config.json."""
+    return make_bundle(tmp_path_factory.mktemp("oci"))
+
+
+@pytest.fixture
+def oci(oci_bundle: Path, tmp_path: Path) -> Iterator[Runtime]:
+    """Return the OCI command with a state root of its own."""
+    runtime = Runtime(tmp_path / "state", oci_bundle)
+    runtime.config(args=["true"])
+    yield runtime
+    runtime.delete_all()
