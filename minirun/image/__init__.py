@@ -10,6 +10,9 @@
     changes     what a container added, changed and deleted
     layers      the four above joined: compressed blob in, directory out, and back
     store       the images of this host; writer adds to it, leases protect it from its own gc
+    arrival     a blob fetched by one thread while another unpacks it; resumed after kill -9
+    adopt       all layers of an image at once, from whatever ``source`` has them
+    registry    pull, push, login, search: the distribution-spec over HTTP
     layout      OCI image layouts, as directory and tar          archive   ``docker save`` tars
     sniff       which of all these a path is
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 
 from ..errors import ImageError
@@ -18,7 +17,7 @@ from . import blobs, model
 from .arrival import FETCHED, PRESENT, UNPACKED, Arrival, Damaged, Event, wait_for
 from .locks import store_errors
 from .model import Descriptor, ImageConfig, Manifest
-from .parallel import in_parallel
+from .parallel import Stop, in_parallel
 from .source import Source
 
 TYPE_CHECKING = False
@@ -33,16 +32,21 @@ class Adoption:
         writer: of the store.
         source: has the manifest and all it names.
         seen: is told what happens, from several threads.
+        stop: is set when a layer fails; the source's waits end with it.
     """
 
     def __init__(
-        self, writer: Writer, source: Source, seen: Callable[[Event], None] | None = None
+        self,
+        writer: Writer,
+        source: Source,
+        seen: Callable[[Event], None] | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self._writer = writer
         self._root = writer.root
         self._source = source
         self._seen = seen or (lambda _: None)
-        self._stop = threading.Event()
+        self._stop = stop or Stop()
 
     def run(self, descriptor: Descriptor) -> str:
         """Fetch and unpack; returns the image's id."""

@@ -115,16 +115,20 @@ class Arrival:
         """Stop fetching, unless it is done; what could not be read is not kept.
 
         Raises:
+            ImageError: why fetching failed, whatever the reader made of that.
             Damaged: it could not be read, perhaps because of what an earlier attempt left.
         """
+        cause = self._error
         self._abandoned = True
         self._thread.join()
-        is_bad = isinstance(error, ImageError) and not isinstance(error, Interrupted)
-        if is_bad and not self._complete:
+        unreadable = isinstance(error, ImageError) and not cause and not self._complete
+        if unreadable:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
         os.close(self._fd)
-        if is_bad and not self._complete and self._start > 0 and not isinstance(error, Damaged):
+        if error is not None and cause and cause is not error:
+            raise cause from error
+        if unreadable and self._start > 0:
             raise Damaged(str(error), resumed=True) from error
 
     def read(self, size: int, /) -> bytes:

@@ -15,11 +15,30 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+
+class Stop(threading.Event):
+    """An event that also wakes those who cannot wait for it: threads inside of a system call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls: list[Callable[[], object]] = []
+
+    def on_set(self, call: Callable[[], object]) -> None:
+        """Have something called, once, by whoever sets the event."""
+        self._calls.append(call)
+
+    def set(self) -> None:
+        """Set the event, and make the calls."""
+        super().set()
+        while self._calls:
+            self._calls.pop()()
+
+
 #: As Docker's. Hashing and inflating run outside the GIL, so more would only share the line.
 AT_ONCE = 3
 
 
-def in_parallel(work: Callable[[T], object], jobs: Sequence[T], stop: threading.Event) -> None:
+def in_parallel(work: Callable[[T], object], jobs: Sequence[T], stop: Stop) -> None:
     """Do all jobs in threads, which have ended when this returns or raises.
 
     Args:

@@ -32,6 +32,7 @@ from .unpack import Limits, write_all
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arrival import Event
+    from .parallel import Stop
 
 
 class Writer:
@@ -196,6 +197,7 @@ class Writer:
         descriptor: Descriptor,
         names: Iterable[str] = (),
         seen: Callable[[Event], None] | None = None,
+        stop: Stop | None = None,
     ) -> Image:
         """Copy an image from elsewhere, byte for byte, and unpack it while it arrives.
 
@@ -204,10 +206,11 @@ class Writer:
             descriptor: of a manifest; of an index, pick one first (``layout.pick``).
             names: as a person types them.
             seen: is told what happens to the layers, from several threads.
+            stop: is set when a layer fails, for a source that waits for something.
         """
         from .adopt import Adoption
 
-        image_id = Adoption(self, source, seen).run(descriptor)
+        image_id = Adoption(self, source, seen, stop).run(descriptor)
         return self._publish(descriptor, names, image_id)
 
     def _publish(self, descriptor: Descriptor, names: Iterable[str], image_id: str) -> Image:

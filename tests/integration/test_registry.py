@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -488,6 +491,28 @@ def _hold_at(
         return data
 
     return hook
+
+
+def test_interrupt_ends_a_pull_that_waits_for_a_silent_registry(
+    store: Store, other: Store, tmp_path: Path, host: str
+) -> None:
+    image = layered(store, tmp_path, "app:1", os.urandom(2_000_000))
+    push(store, image, f"{host}/team/silent:1", how=access())
+    with Wire(host) as wire:
+        reached, go_on = threading.Event(), threading.Event()
+        wire.on_down = _hold_at(wire, 1_000_000, reached, go_on)
+        argv = [sys.executable, "-c", _PULL, other.root, f"{wire.host}/team/silent:1"]
+        process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+        try:
+            assert reached.wait(30)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+            go_on.set()
+    assert "KeyboardInterrupt" in said, said
+    assert len(os.listdir(Path(other.root) / "partial")) == 1, said
+    assert os.listdir(Path(other.root) / "tmp") == []
 
 
 def test_manifest_is_the_same_bytes_after_a_round_trip(

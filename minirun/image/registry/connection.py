@@ -13,10 +13,14 @@ Next: ``transport.py``.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import httpx
 
@@ -25,10 +29,15 @@ from ...errors import ImageError
 from ...record import EMPTY, Record
 from .endpoint import Endpoint, is_loopback
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import httpcore
+
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEP_METHOD = (307, 308)
 _CONNECT_SECONDS = 15.0
+_NEW_SOCKET = ("connection.connect_tcp.complete", "connection.start_tls.complete")
 _CERTIFICATE_FOLDERS = ("/etc/docker/certs.d", "/etc/containers/certs.d")
 _FIXED = {"User-Agent": f"minirun/{__version__}", "Accept-Encoding": "identity"}
 
@@ -57,6 +66,14 @@ class Connection:
         self._clients: dict[str, httpx.Client] = {}
         self._lock = threading.RLock()
         self._scheme = endpoint.scheme
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def abort(self) -> None:
+        """End all that is under way in other threads: a peer that is silent would keep them."""
+        for one in list(self._sockets):
+            with contextlib.suppress(OSError):
+                # Not the method of a TLS socket, which would take away what its reader uses.
+                socket.socket.shutdown(one, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close all connections."""
@@ -104,8 +121,16 @@ class Connection:
         if request.body is not None:
             content = request.body()
             headers = {**headers, "Content-Length": str(request.length)}
-        made = client.build_request(request.method, url, headers=headers, content=content)
+        made = client.build_request(
+            request.method, url, headers=headers, content=content, extensions={"trace": self._note}
+        )
         return client.send(made, stream=True)
+
+    def _note(self, event: str, facts: Mapping[str, object]) -> None:
+        """Remember a new connection's socket; the library calls this as it goes along."""
+        if event in _NEW_SOCKET:
+            stream = cast("httpcore.NetworkStream", facts["return_value"])
+            self._sockets.add(stream.get_extra_info("socket"))
 
     def _followed(self, url: httpx.URL, target: str) -> httpx.URL:
         """Return where a redirect leads."""

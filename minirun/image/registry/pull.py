@@ -10,7 +10,6 @@ See: distribution-spec spec.md, Pull. Next: ``push.py``.
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable
 
 from ...errors import ImageError
@@ -18,6 +17,7 @@ from ...record import Record
 from .. import model, reference
 from ..arrival import Event
 from ..model import Descriptor, ImageConfig, Index, Manifest, Platform
+from ..parallel import Stop
 from ..reference import Reference
 from ..store import Image, Store
 from . import platforms
@@ -59,16 +59,15 @@ def pull(
     """
     target = reference.parse(store.name(text), "")
     wanted = platforms.parse(platform) if platform else None
-    stop = threading.Event()
+    stop = Stop()
     with contextlib.ExitStack() as stack:
-        stack.callback(stop.set)
         remote = stack.enter_context(opened(how or access(), target, stop))
         top = remote.manifest(target.digest or target.tag)
         chosen = _choose(remote, top, wanted or platforms.host(), target.familiar)
         _check(remote, chosen, wanted, target.familiar)
         writer = stack.enter_context(store.write())
         names = _names(target, top.descriptor.digest)
-        return writer.adopt(remote, chosen.descriptor, names, seen)
+        return writer.adopt(remote, chosen.descriptor, names, seen, stop)
 
 
 def tags(text: str, *, default_registry: str = "", how: Access | None = None) -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable
 
 from ...errors import ImageError
@@ -18,7 +17,7 @@ from .. import blobs, reference
 from ..arrival import Event, Interrupted
 from ..locks import store_errors
 from ..model import Descriptor
-from ..parallel import in_parallel
+from ..parallel import Stop, in_parallel
 from ..reference import Reference
 from ..store import Image, Store
 from . import endpoint as endpoints
@@ -61,7 +60,7 @@ def push(
     how = how or access()
     end = endpoints.of(target.domain, how.settings)
     sources = _sources(store, target, image)
-    stop = threading.Event()
+    stop = Stop()
     with transport_to(end, how, stop=stop) as transport, store.write() as writer:
         writer.claim(image)
         others = {path for paths in sources.values() for path in paths}
@@ -85,7 +84,7 @@ class _Push:
         image: Image,
         sources: dict[str, list[str]],
         seen: Callable[[Event], None],
-        stop: threading.Event,
+        stop: Stop,
     ) -> None:
         self._repository = repository
         self._image = image

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from ...errors import ImageError
@@ -19,6 +18,7 @@ from ...record import Record, replace
 from .. import model
 from ..arrival import Interrupted
 from ..model import Descriptor
+from ..parallel import Stop
 from ..reference import Reference
 from ..streams import Readable
 from . import endpoint as endpoints
@@ -63,9 +63,7 @@ def access(credential: Credential | None = None) -> Access:
 
 
 @contextlib.contextmanager
-def opened(
-    how: Access, reference: Reference, stop: threading.Event | None = None
-) -> Iterator[Remote]:
+def opened(how: Access, reference: Reference, stop: Stop | None = None) -> Iterator[Remote]:
     """Yield the repository of a reference, to pull from."""
     mirrors = how.settings.mirrors_of(reference.domain)
     ends = [endpoints.of_mirror(url, how.settings) for url in mirrors]
@@ -85,7 +83,7 @@ def transport_to(
     end: Endpoint,
     how: Access,
     patience: Patience | None = None,
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Transport]:
     """Yield a transport, whose connections are closed at the end."""
     with contextlib.closing(Transport(end, how.find, patience or how.patience, stop)) as transport:

@@ -12,7 +12,6 @@ import contextlib
 import email.utils
 import json
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -21,6 +20,7 @@ import httpx
 from ...errors import ImageError
 from ...record import replace
 from ..arrival import Interrupted
+from ..parallel import Stop
 from .auth import Authorizer, login_hint
 from .connection import Connection, Request, is_untrusted, read_all
 from .credentials import Credential
@@ -55,12 +55,13 @@ class Transport:
         endpoint: Endpoint,
         find: Callable[[str], Credential | None],
         patience: Patience,
-        stop: threading.Event | None = None,
+        stop: Stop | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.patience = patience
-        self._stop = stop or threading.Event()
+        self._stop = stop or Stop()
         self._connection = Connection(endpoint, patience.silence_s)
+        self._stop.on_set(self._connection.abort)
         self._authorizer = Authorizer(endpoint, find, self._ask_token_server)
 
     def close(self) -> None:
@@ -147,7 +148,7 @@ class Transport:
                     return response
                 response.close()
             except httpx.TransportError as error:
-                if attempt >= attempts or is_untrusted(error):
+                if self._stop.is_set() or attempt >= attempts or is_untrusted(error):
                     raise self._unreachable(error) from error
             self.wait(attempt, response)
 
