@@ -137,7 +137,9 @@ def _cautious(
     if asked.missing:
         wanted = max(wanted, current)
     scale, wanted = _stabilised(spec, scale, wanted, current, at, now)
-    wanted = _bounded(spec, _zero(spec, scale, wanted, now))
+    if wanted == 0 and current > 0:
+        wanted = _zero(spec, scale, now)
+    wanted = _bounded(spec, wanted)
     guarded = guard(wanted, current, at, spec.shared_bytes)
     return replace(scale, desired=guarded, reason=_reason(scale, asked, wanted, guarded))
 
@@ -164,10 +166,8 @@ def _stabilised(
     return scale, scale.recent[0][1] if scale.recent[0][1] > 1 else wanted
 
 
-def _zero(spec: Autoscale, scale: Scale, wanted: int, now: float) -> int:
-    """Return the number with 0 made 1 until the grace has passed."""
-    if wanted > 0:
-        return wanted
+def _zero(spec: Autoscale, scale: Scale, now: float) -> int:
+    """Return 1 until the grace has passed, and then 0."""
     graced = scale.idle_since is not None and now - scale.idle_since >= spec.zero_grace_s
     return 0 if graced else 1
 
