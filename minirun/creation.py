@@ -140,7 +140,7 @@ class Creation:
                 f"{_ALREADY}: {self.container.id}",
                 hint="choose another id, or delete that container first",
             )
-        self.container.tear_down(state)
+        self.container.tear_down(state, keep_lock=True)
 
     def _first_state(self, setting: Setting) -> State:
         return State(

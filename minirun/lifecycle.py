@@ -300,14 +300,22 @@ class Container:
                 )
             time.sleep(0.002)
 
-    def tear_down(self, state: State) -> None:
-        """Remove the group and the directory, then tell the poststop hooks."""
+    def tear_down(self, state: State, *, keep_lock: bool = False) -> None:
+        """Remove the group and the directory, then tell the poststop hooks.
+
+        Args:
+            state: as it was read under the lock.
+            keep_lock: leave the directory and its lock to a create that takes over the id.
+        """
         driver = self.driver(state)
         if state.status != "creating" or driver.exists():
             driver.kill()
         driver.delete()
         hooks = self.directory.read_hooks().poststop
-        self.directory.remove()
+        if keep_lock:
+            self.directory.clear()
+        else:
+            self.directory.remove()
         for hook in hooks:
             from .hooks import run_hooks
 

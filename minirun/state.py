@@ -133,18 +133,26 @@ class Directory:
         State.json goes late, so a killed removal can be repeated; the lock goes last, so whoever
         wants the id waits for us and then looks again.
         """
+        self.clear()
+        try:
+            os.unlink(self.file("lock"))
+            os.rmdir(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            # Somebody has claimed the id the moment that the lock was gone.
+            if error.errno != errno.ENOTEMPTY:
+                raise
+
+    def clear(self) -> None:
+        """Remove everything but the lock: the id is taken over by whoever holds that."""
         try:
             names = os.listdir(self.path)
         except FileNotFoundError:
             return
-        for name in sorted(names, key=lambda n: (n == "lock", n == "state.json")):
-            _remove(self.file(name))
-        try:
-            os.rmdir(self.path)
-        except OSError as error:
-            # Somebody has claimed the id the moment that the lock was gone.
-            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
-                raise
+        for name in sorted(names, key=lambda n: n == "state.json"):
+            if name != "lock":
+                _remove(self.file(name))
 
 
 class Lock:
