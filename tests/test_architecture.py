@@ -250,7 +250,8 @@ def _descendants(base: type) -> set[type]:
 
 
 def test_every_step_has_every_teaching_field() -> None:
-    steps = _step_classes()
+    # A test's own weakened step teaches nothing; other test modules may be loaded already.
+    steps = [step for step in _step_classes() if step.__module__.startswith("minirun.")]
     silent = [
         f"{step.__module__}.{step.__name__}: {field}"
         for step in steps
