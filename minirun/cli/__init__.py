@@ -16,6 +16,7 @@ Next: ``app.py``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 TYPE_CHECKING = False
@@ -31,6 +32,7 @@ _FAST = frozenset(("run", "create"))
 
 def main() -> NoReturn:
     """Run one command and exit; nothing that matters is left to tidy up, so exit at once."""
+    _open_closed_streams()
     words = sys.argv[1:]
     if words and words[0] in _GO_INSIDE and "--help" not in words:
         _seal()
@@ -43,6 +45,18 @@ def main() -> NoReturn:
     os._exit(code)
 
 
+def _open_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed, before a socket gets its number."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+            os.set_inheritable(fd, True)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - open to the end
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def _seal() -> None:
     """Become the sealed copy, unless we are it, or a sealed launcher will fork for us."""
     from ..seal import execute_sealed, is_sealed
@@ -51,6 +65,8 @@ def _seal() -> None:
         here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
         # -I forgets where our libraries are: hand the list over.
         path = os.pathsep.join(entry for entry in sys.path if entry)
+        # Ctrl-C waits: an interpreter that starts would answer it with a traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         execute_sealed((here, path, *sys.argv[1:]))
 
 
@@ -58,7 +74,11 @@ def perform(words: Sequence[str]) -> int:
     """Run one command; return its exit code."""
     from .complaints import explained
 
-    return explained(lambda: _dispatch(list(words)))
+    def work() -> int:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+        return _dispatch(list(words))
+
+    return explained(work)
 
 
 def _dispatch(words: list[str]) -> int:

@@ -121,5 +121,9 @@ def app(data: str | None, root: str | None, *, debug: bool) -> None:
 
 def invoke(words: Sequence[str]) -> int:
     """Run the command that the words name; return its exit code."""
-    result = app.main(list(words), prog_name="minirun", standalone_mode=False)
+    try:
+        result = app.main(list(words), prog_name="minirun", standalone_mode=False)
+    except SystemExit:
+        # Without standalone_mode click exits in one case only: nobody reads what we print.
+        raise BrokenPipeError from None
     return result if isinstance(result, int) else 0

@@ -17,6 +17,12 @@ from ..errors import ImageError
 from .output import say
 from .progress import chosen as progress_of
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..image.build_options import Options
+
 
 @click.command()
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
@@ -33,18 +39,11 @@ from .progress import chosen as progress_of
 @click.argument("path", type=click.Path(), metavar="PATH")
 def build_command(
     path: str,
-    tags: tuple[str, ...],
-    dockerfile: str | None,
-    args: tuple[str, ...],
-    labels: tuple[str, ...],
-    target: str,
-    platform: str,
-    network: str,
     progress: str,
     iidfile: str | None,
     *,
-    no_cache: bool,
     quiet: bool,
+    **given: Any,  # noqa: ANN401 - the options of the build
 ) -> int:
     """Build an image of the Dockerfile in PATH.
 
@@ -52,32 +51,18 @@ def build_command(
       minirun build -t iris images/iris
       minirun build --build-arg VERSION=2 --target test -f Dockerfile.dev .
     """  # noqa: D301
-    from ..container.words import one_of
     from ..engine.run_step import ContainerExecutor
     from ..image.build import build
-    from ..image.build_options import Options
 
     home = default_home()
     if not os.path.isdir(path):
         raise ImageError(f"{path} is not a directory", hint="give the directory to build from")
-    options = Options(
-        tags=tags,
-        build_args=_arguments(args),
-        labels=dict(_pair(text) for text in labels),
-        target=target,
-        platform=platform,
-        network=one_of(network, "network", ("host", "none", "bridge")),
-        no_cache=no_cache,
-    )
     with tempfile.TemporaryDirectory(prefix="minirun-") as folder:
-        from dataclasses import replace
-
-        options = replace(options, dockerfile=_dockerfile(dockerfile, folder))
         image = build(
             path,
             store=home.images,
             executor=ContainerExecutor(home),
-            options=options,
+            options=_options(given, folder),
             progress=None if quiet else progress_of(progress),
         )
     if iidfile:
@@ -87,6 +72,23 @@ def build_command(
     else:
         say(f"built {', '.join(image.familiar_names) or image.id}")
     return 0
+
+
+def _options(given: dict[str, Any], folder: str) -> Options:
+    """Return the options of the line; ``folder`` holds a Dockerfile that comes from stdin."""
+    from ..container.words import one_of
+    from ..image.build_options import Options
+
+    return Options(
+        dockerfile=_dockerfile(given["dockerfile"], folder),
+        tags=given["tags"],
+        build_args=_arguments(given["args"]),
+        labels=dict(_pair(text) for text in given["labels"]),
+        target=given["target"],
+        platform=given["platform"],
+        network=one_of(given["network"], "network", ("host", "none", "bridge")),
+        no_cache=given["no_cache"],
+    )
 
 
 def _dockerfile(given: str | None, folder: str) -> Path | None:
