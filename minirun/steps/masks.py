@@ -12,7 +12,7 @@ import os
 
 from .. import inroot, kernel, procfs
 from ..errors import StepError, SyscallError
-from ..flags import At, FsConfig, MountAttr, OpenTree
+from ..flags import At, FsConfig, MountAttr, OpenTree, Umount
 from .base import Context, Step, quoted
 
 TYPE_CHECKING = False
@@ -46,6 +46,7 @@ class MaskPaths(Step):
     def apply(self, context: Context) -> None:
         """Skip what does not exist, and only that (CVE-2025-31133)."""
         cover = _empty_tmpfs()
+        aside = _attach_where_needed(cover, context.rootfs_fd)
         for path in self.paths:
             try:
                 target = inroot.open_in_root(context.rootfs_fd, path)
@@ -58,7 +59,26 @@ class MaskPaths(Step):
             inroot.attach(tree, target)
             os.close(tree)
             os.close(target)
+        if aside:
+            os.fchdir(cover)
+            kernel.umount2(".", Umount.MNT_DETACH)
+            os.fchdir(context.rootfs_fd)
         os.close(cover)
+
+
+def _attach_where_needed(tree: int, rootfs_fd: int) -> bool:
+    """Before Linux 6.15 only an attached mount can be cloned: let it lie on "/" for that long.
+
+    Nobody sees it there: paths start at what is below, as they do after pivot_root(".", ".").
+    """
+    try:
+        os.close(kernel.open_tree(tree, "dir", OpenTree.OPEN_TREE_CLONE))
+    except SyscallError as error:
+        if error.errno != 22:  # EINVAL
+            raise
+        inroot.attach(tree, rootfs_fd)
+        return True
+    return False
 
 
 def _empty_tmpfs() -> int:
