@@ -141,7 +141,7 @@ def _usage(kind: str, count: int, size: int, reclaimable: int) -> dict[str, Any]
 @click.option("--volumes", "with_volumes", is_flag=True, help="Also unused volumes.")
 @click.option("-f", "--force", is_flag=True, help="Do not ask.")
 def prune(*, every: bool, with_volumes: bool, force: bool) -> int:
-    """Remove ended containers and unused images, and free their space."""
+    """Remove ended containers, unused images and an unused bridge."""
     from ..engine import prune as engine
     from ..engine.reconcile import reconcile
 
@@ -153,6 +153,7 @@ def prune(*, every: bool, with_volumes: bool, force: bool) -> int:
     if with_volumes:
         parts.append(engine.volumes(home))
     parts.append(engine.images(home, every=every))
+    engine.network(home)
     for name in (name for part in parts for name in part.names):
         say(f"deleted: {name}")
     say(f"Total reclaimed space: {human_size(sum(part.bytes for part in parts))}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ..errors import ImageError, MinirunError
+from ..errors import ImageError, MinirunError, NetworkError
 from ..record import Record
 from .remove import remove
 from .status import everything, is_up
@@ -67,6 +67,15 @@ def images(home: Home, *, every: bool = False) -> Pruned:
                 gone += [one.what for one in removed]
     freed = home.images.gc(in_use(home))
     return Pruned(tuple(gone), freed.size_bytes)
+
+
+def network(home: Home) -> None:
+    """Remove the bridge and its rules, unless a container, perhaps of another home, has a cable."""
+    from ..network import remove_bridge
+
+    if not any(is_up(record) for record in everything(home)):
+        with suppress(NetworkError):
+            remove_bridge()
 
 
 def in_use(home: Home) -> set[str]:

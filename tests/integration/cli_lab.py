@@ -125,6 +125,8 @@ class Cli:
         ids = self("ps", "-aq", "--no-trunc").out.split()
         if ids:
             self("rm", "-fv", *ids, check=False)
+        if (self.root / "network").exists():
+            self("system", "prune", "-f")
 
 
 @contextmanager
@@ -132,7 +134,9 @@ def fresh() -> Iterator[Cli]:
     """Yield a command line with directories of its own, empty at the start and at the end."""
     top = Path(tempfile.mkdtemp(prefix="minirun-"))
     top.chmod(0o755)
-    made = Cli(top / "data", top / "run", make_rootfs(top / "rootfs"), f"mrt{os.getpid() % 10**6}")
+    made = Cli(
+        top / "data", top / "run", make_rootfs(top / "rootfs"), f"minirun-t{os.getpid() % 10**5}"
+    )
     try:
         yield made
     finally:
