@@ -85,7 +85,6 @@ class Rollout:
     reverting: bool = False
     canary_since: float = 0.0
     canary_base: Mapping[str, Totals] = field(default_factory=dict)
-    promoted: bool = False
     reason: str = ""
 
 

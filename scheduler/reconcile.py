@@ -123,15 +123,16 @@ def _step(name: str, strangers: list[Replica], tick: Tick, space: Space) -> Entr
     if entry.deployment.kind is not Kind.SERVICE:
         return slots.restarted(jobs.step(entry, tick, space), tick)
     entry = slots.follow(entry, tick)
-    entry, count = _scaled(entry, sum(map(_serves(tick), entry.slots)), tick)
+    entry, count = _scaled(entry, _ready(entry, tick), tick)
     standing = standings(entry, tick)
     entry = stages.advance(entry, standing, count, tick)
     entry = _resized(entry, standing, count, tick, space)
     return _noted(entry, standing, count, tick)
 
 
-def _serves(tick: Tick):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return lambda slot: slot.state is State.PLACED and is_ready(tick.observed.replicas.get(slot.id))
+def _ready(entry: Entry, tick: Tick) -> int:
+    replicas = (tick.observed.replicas.get(s.id) for s in entry.slots if s.state is State.PLACED)
+    return sum(map(is_ready, replicas))
 
 
 def _ended(entry: Entry, strangers: list[Replica], tick: Tick) -> Entry | None:

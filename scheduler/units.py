@@ -42,7 +42,7 @@ def duration_text(seconds: float) -> str:
     return f"{text}s" if float(text) == seconds else f"{seconds!r}s"
 
 
-def size_bytes(text: str | int) -> int:
+def size_bytes(text: str | float) -> int:
     """Return bytes; suffixes are powers of 1024, as in Docker.
 
     >>> size_bytes("512m"), size_bytes("1.5 GiB"), size_bytes(4096)

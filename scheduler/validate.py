@@ -248,6 +248,8 @@ def _kind(deployment: Deployment) -> Iterator[Problem]:
     )
     if deployment.template.restart.condition is Restart.ALWAYS:
         yield Problem("restart.condition", "always would never let a job end")
+    if deployment.template.probes.liveness:
+        yield Problem("probes.liveness", f"is for services; a {deployment.kind} has job.deadline_s")
     yield from _job(deployment.job or Job())
     if (deployment.kind is Kind.CRON) != (deployment.cron is not None):
         yield Problem("cron", "is what makes a job a cron, so neither goes without the other")

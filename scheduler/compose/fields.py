@@ -100,7 +100,7 @@ class Section:
             refuse(self.at(key), f"expected a list, found {kind_of(value)}")
         return value
 
-    def keys(self) -> list[str]:
+    def left(self) -> list[str]:
         """Return what is left."""
         return list(self._left)
 
@@ -111,12 +111,12 @@ class Section:
             refuse(self.at(key), "is not supported", known.get(key, "remove it"))
 
 
-def converted(value: object, path: str, convert: Callable[[str], T]) -> T:
+def converted(value: object, path: str, convert: Callable[[str | float], T]) -> T:
     """Return a text or number read as a unit."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         refuse(path, f"expected a text or a number, found {kind_of(value)}")
     try:
-        return convert(value)  # type: ignore[arg-type]
+        return convert(value)
     except ValueError as error:
         refuse(path, str(error))
 

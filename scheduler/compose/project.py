@@ -69,15 +69,15 @@ def parse(
     secrets = _secrets(top.section("secrets"))
     volumes = _volumes(top.section("volumes"))
     services = top.section("services")
-    if services is None or not services.keys():
+    if services is None or not services.left():
         refuse("services", "is missing")
-    for key in top.keys():  # noqa: SIM118 - a Section's method
+    for key in top.left():
         if key.startswith("x-"):
             top.take(key)
     top.close(_HINTS)
     outside = Outside(variables, folder, read or _unreadable, set(secrets), set(volumes))
     found = []
-    for key in services.keys():  # noqa: SIM118 - a Section's method
+    for key in services.left():
         deployment = deployment_of(key, Section(services.take(key), f"services.{key}"), outside)
         check(deployment)
         found.append(deployment)
@@ -91,7 +91,7 @@ def _unreadable(name: str) -> str:
 def _secrets(section: Section | None) -> dict[str, SecretSource]:
     if section is None:
         return {}
-    return {key: _secret(Section(section.take(key), section.at(key))) for key in section.keys()}  # noqa: SIM118
+    return {key: _secret(Section(section.take(key), section.at(key))) for key in section.left()}
 
 
 def _secret(section: Section) -> SecretSource:
@@ -109,7 +109,7 @@ def _secret(section: Section) -> SecretSource:
 def _volumes(section: Section | None) -> tuple[str, ...]:
     if section is None:
         return ()
-    names = tuple(section.keys())
+    names = tuple(section.left())
     for name in names:
         if inner := section.section(name):
             inner.flag("external")

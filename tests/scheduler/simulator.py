@@ -203,6 +203,7 @@ class Simulation(World):
         except MinirunError:
             pass  # the store refused: the loop tries again with the next look
         assert not self._lost(), f"requests were lost: {self.gateway.fates}"
+        self._check_room()
 
     def _restart(self) -> None:
         self.crashes += 1
@@ -222,6 +223,15 @@ class Simulation(World):
             for _ in range(0 if until_idle else self.random.choice((0, 0, 1, 1, 2, 4))):
                 self.gateway.request(name, self.random.uniform(0.1, 2.5))
         self.pass_time()
+
+    def _check_room(self) -> None:
+        """Hold what runs to what the host has: a place is free when its replica has ended."""
+        running = {n for n, b in self.runtime.boxes.items() if b.phase is not Phase.EXITED}
+        slots = [slot for entry in self.store.entries.values() for slot in entry.slots]
+        for node in self.runtime.the_host.nodes:
+            mine = [g for s in slots if s.id in running for g in s.grants if g.node == node.id]
+            taken = sum(grant.cpu_millis for grant in mine)
+            assert taken <= node.cpu_millis, f"{node.id} runs {taken} of {node.cpu_millis}"
 
     def _lost(self) -> bool:
         return any(fate.startswith("LOST") for fate in self.gateway.fates)

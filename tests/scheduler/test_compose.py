@@ -308,7 +308,7 @@ services = st.builds(
     name=st.just("web"),
     template=templates,
     replicas=st.integers(0, 9),
-    autoscale=st.none() | st.builds(Autoscale, st.integers(0, 2), concurrency=seconds, stable_window_s=st.just(90.0)),
+    autoscale=st.none() | st.builds(Autoscale, st.integers(0, 2), concurrency=seconds),
     update=st.builds(Update, portions, portions, seconds),
     rollback=st.none() | st.builds(Update, portions),
     canary=st.none() | st.builds(Canary, st.integers(1, 99), replicas=portions),
