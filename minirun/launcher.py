@@ -35,11 +35,17 @@ _LARGEST = 65536
 
 def preload() -> None:
     """Import what a start will need, then move it out of the collector's way."""
-    from . import execute, lifecycle, network, seccomp
+    import encodings.ascii
+    import shutil
+
+    from . import creation, execute, lifecycle, network, seccomp
     from .cgroups import disabled, v1, v2
+    from .container import removal, volumes
+    from .seccomp import library
     from .shim import ending, health, run
 
-    del execute, lifecycle, network, seccomp, disabled, v1, v2, ending, health, run
+    del creation, execute, lifecycle, network, seccomp, disabled, v1, v2, removal, volumes
+    del library, ending, health, run, encodings, shutil
     gc.collect()
     gc.freeze()
 
