@@ -103,7 +103,8 @@ class Engine:
 
     def until(self, record: ContainerRecord, wanted: Callable[[State], object]) -> State:
         """Return the state once it is as wanted."""
-        return eventually(lambda: self.state(record), wanted)
+        state: State = eventually(lambda: self.state(record), wanted)
+        return state
 
     def end_of(self, record: ContainerRecord) -> State:
         """Return the state of a container that has ended for good."""

@@ -66,7 +66,7 @@ def ask(engine: Engine, data: bytes, fds: int = 1) -> bytes:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", ours))]
             link.sendmsg([data], rights if fds else [])
             return link.recv(1)
-        except ConnectionResetError:  # hung up with our words unread
+        except ConnectionError:  # hung up with our words unread
             return b""
         finally:
             for fd in ours:

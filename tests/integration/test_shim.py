@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
+from operator import ne
 
 import pytest
 
-from minirun.container.entry import ContainerRecord
+from minirun.container.entry import ContainerRecord, State
 from minirun.container.options import HealthFlags, ResourceOptions
 from minirun.container.security import LogOptions, RestartPolicy
 from minirun.errors import MinirunError
@@ -289,6 +291,7 @@ def healthy(cmd: str, **more: int) -> HealthFlags:
 
 def status_of(engine: Engine, record: ContainerRecord, wanted: str) -> list[tuple[int, str]]:
     state = engine.until(record, lambda s: s.health and s.health.status == wanted)
+    assert state.health is not None
     return [(result.exit_code, result.output) for result in state.health.log]
 
 
@@ -321,6 +324,10 @@ def test_health_check_that_hangs_is_ended(engine: Engine) -> None:
 
 
 # ── kill -9 ───────────────────────────────────────────────────────────────────────────────────
+
+
+def _has_other_shim(pid: int, state: State) -> bool:
+    return state.shim_pid != pid
 
 
 def standby_of(engine: Engine, record: ContainerRecord) -> int:
@@ -376,12 +383,10 @@ def test_shim_and_standby_killed_in_turn(engine: Engine) -> None:
         shim, standby = engine.state(record).shim_pid, standby_of(engine, record)
         if turn % 2:
             kill_hard(shim)
-            engine.until(record, lambda state, old=shim: state.shim_pid != old)
+            engine.until(record, partial(_has_other_shim, shim))
         else:
             kill_hard(standby)
-            eventually(
-                lambda old=standby: standby_of(engine, record), lambda new, old=standby: new != old
-            )
+            eventually(partial(standby_of, engine, record), partial(ne, standby))
     os.kill(engine.state(record).pid, signal.SIGTERM)
     state = engine.end_of(record)
     assert state.exit_code == 8
@@ -471,9 +476,9 @@ def test_shim_asleep_and_killed_is_followed_by_its_standby(engine: Engine) -> No
     for _ in range(2):
         first, standby = engine.state(record).shim_pid, standby_of(engine, record)
         kill_hard(standby)
-        eventually(lambda: standby_of(engine, record), lambda new, old=standby: new != old)
+        eventually(partial(standby_of, engine, record), partial(ne, standby))
         kill_hard(first)
-        engine.until(record, lambda s, old=first: s.shim_pid != old)
+        engine.until(record, partial(_has_other_shim, first))
     os.kill(engine.state(record).pid, signal.SIGTERM)
     state = engine.end_of(record)
     assert (state.exit_code, engine.logged(record)) == (8, "bye\n")
