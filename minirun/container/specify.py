@@ -197,7 +197,11 @@ def default_mounts(options: RunOptions) -> tuple[Mount, ...]:
         Mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
     ]
     if options.ipc == "host":
-        made.append(Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", *_NO_EXEC)))
+        if options.userns in ("host", "private", ""):
+            # The host's queues, whether or not it has mounted them itself.
+            made.append(Mount("/dev/mqueue", "mqueue", "mqueue", _NO_EXEC))
+        else:  # whose root may not mount what belongs to the host's namespace
+            made.append(Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", *_NO_EXEC)))
         made.append(Mount("/dev/shm", "bind", "/dev/shm", ("rbind", *_NO_EXEC)))
         return tuple(made)
     made.append(Mount("/dev/mqueue", "mqueue", "mqueue", _NO_EXEC))

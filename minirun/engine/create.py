@@ -296,7 +296,9 @@ def _own_profile(options: RunOptions) -> Seccomp | None:
         with open(path, "rb") as file:
             parsed = profile.parse(file.read(), path)
     except OSError as error:
-        raise UsageError(f"seccomp profile {path}: {os.strerror(error.errno or 0)}") from error
+        reason = os.strerror(error.errno or 0).lower()
+        hint = "give a JSON file, builtin or unconfined"
+        raise UsageError(f"seccomp profile {path}: {reason}", hint=hint) from error
     kept = capabilities.select(options.cap_add, options.cap_drop)
     host = os.uname()
     return profile.resolve(parsed, kept, host.machine, host.release)
@@ -345,7 +347,9 @@ def _make_volumes(home: Home, options: RunOptions, target: Target) -> _Volumes:
     by_target, anonymous = {}, []
     try:
         for request in options.mounts:
-            if request.type == "bind" and request.create_source:
+            # A file or a socket may be bound as well: only what is missing becomes a directory.
+            missing = request.create_source and not os.path.exists(request.source)
+            if request.type == "bind" and missing:
                 os.makedirs(request.source, exist_ok=True)
             if request.type == "volume":
                 volume = home.volumes.ensure(request.source, request.labels)
@@ -353,7 +357,9 @@ def _make_volumes(home: Home, options: RunOptions, target: Target) -> _Volumes:
                 if not request.source:
                     anonymous.append(volume.name)
     except OSError as error:
-        raise MinirunError(f"{error.filename}: {os.strerror(error.errno or 0)}") from error
+        reason = os.strerror(error.errno or 0).lower()
+        hint = "a source of -v that is missing becomes a directory: make it yourself, or correct it"
+        raise MinirunError(f"{error.filename}: {reason}", hint=hint) from error
     for place in specify.anonymous_volumes(options, target.config):
         volume = home.volumes.ensure()
         by_target[place] = volume.name
