@@ -77,6 +77,22 @@ def _forget(path: str) -> None:
         return  # never created, or as unwritable as the disk that failed
 
 
+def reserve_space(path: str, size_bytes: int) -> None:
+    """Make a file that only takes up space; removing it frees that for something urgent.
+
+    Raises:
+        HostError: there is not even that much.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, size_bytes)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise host_error(error, path) from error
+
+
 def read_file(path: str) -> bytes | None:
     """Return a file's content, or None where there is no such file."""
     try:

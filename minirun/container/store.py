@@ -6,6 +6,7 @@
                                  hosts hostname resolv.conf
                                  upper/ work/       the overlay's writable layer
                                  lock               flock(2), held while the record changes
+                                 reserve            space for the last word, should the disk fill
     MINIRUN_DATA/names/<name>                       a symbolic link to the id
     MINIRUN_DATA/volumes/<name>/                    volumes.py
     MINIRUN_DATA/events.jsonl                       events.py
@@ -21,17 +22,27 @@ from __future__ import annotations
 
 import os
 
-from ..errors import NotFoundError, StateError
+from ..errors import HostError, NotFoundError, StateError
 from ..record import replace
 from . import names
 from .entry import ALIVE, DEAD, ContainerRecord, State, from_json, to_json
-from .files import Lock, host_error, make_folder, read_file, remove_tree, replace_file
+from .files import (
+    Lock,
+    host_error,
+    make_folder,
+    read_file,
+    remove_tree,
+    replace_file,
+    reserve_space,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _FIXED = "container.json"
+#: Room for one more record and its blocks' rounding; without it a full disk loses the exit code.
+_RESERVE_BYTES = 16384
 
 
 class Store:
@@ -74,6 +85,7 @@ class Store:
             named = replace(record, name=self._take_name(record.name, record.id))
             try:
                 self.write(named)
+                self._reserve(named)
             except BaseException:
                 self._release(named.name, named.id)
                 raise
@@ -107,7 +119,8 @@ class Store:
         with self.lock(container_id):
             record = self.read(container_id)
             if record.name == wanted:
-                raise StateError(f"the container is named {wanted!r} already")
+                hint = "choose another name"
+                raise StateError(f"the container is named {wanted!r} already", hint=hint)
             self._take_name(wanted, container_id)
             self.write(replace(record, name=wanted))
             self._release(record.name, container_id)
@@ -191,7 +204,25 @@ class Store:
         """Replace a container's record; one of ``--rm`` need not survive a power cut."""
         path = f"{self.folder(record.id)}/{_FIXED}"
         lasting = not record.options.remove and record.state.status not in ALIVE
-        replace_file(path, to_json(record), durable=lasting)
+        try:
+            replace_file(path, to_json(record), durable=lasting)
+        except HostError:
+            if not self._use_reserve(record.id):
+                raise
+            replace_file(path, to_json(record), durable=lasting)
+
+    def _reserve(self, record: ContainerRecord) -> None:
+        """Keep some space for how the container ends; ``--rm`` tells that to its client only."""
+        if not record.options.remove:
+            reserve_space(f"{self.folder(record.id)}/reserve", _RESERVE_BYTES)
+
+    def _use_reserve(self, container_id: str) -> bool:
+        """Return whether there was a reserve, which now is free space."""
+        try:
+            os.unlink(f"{self.folder(container_id)}/reserve")
+        except OSError:
+            return False
+        return True
 
     def update(
         self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord]

@@ -56,9 +56,13 @@ class VolumeStore:
             if found:
                 return found
             made = Volume(chosen, clock.now(), labels, anonymous=not name)
-            # 0755: the container's users must be able to reach what they own inside.
-            make_folder(self.path(chosen), 0o755)
-            self._write(made)
+            try:
+                # 0755: the container's users must be able to reach what they own inside.
+                make_folder(self.path(chosen), 0o755)
+                self._write(made)
+            except BaseException:  # Ctrl-C as well as a full disk: no volume without a record
+                remove_tree(f"{self._root}/{chosen}")
+                raise
             return made
 
     def settle(self, name: str) -> None:

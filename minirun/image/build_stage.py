@@ -31,6 +31,7 @@ from .dockerfile import DockerfileError, Instruction
 from .dockerfile_heredoc import Heredoc, heredoc_of
 from .dockerfile_stages import Stage, expand_text, flags_of
 from .layers import source_date_epoch
+from .locks import in_words
 from .model import History
 from .tree import Tree
 
@@ -107,8 +108,8 @@ class StageBuilder:
             self._session.progress.failed(error.message)
             raise
         except (MinirunError, OSError) as error:
-            hint = error.hint if isinstance(error, MinirunError) else ""
-            problem = f"{instruction.keyword} failed: {error}"
+            said, hint = in_words(error)
+            problem = f"{instruction.keyword} failed: {said}"
             self._session.progress.failed(problem)
             raise self._state.file.error(instruction, problem, hint=hint) from error
 

@@ -35,10 +35,16 @@ def store_errors(root: str) -> Iterator[None]:
     except MinirunError:
         raise
     except OSError as error:
-        code = error.errno or 0
-        where = f" ({error.filename})" if error.filename else ""
-        message = f"image store {root}: {os.strerror(code).lower()}{where}"
-        raise ImageError(message, hint=_HINTS.get(code, "")) from error
+        problem, hint = in_words(error)
+        raise ImageError(f"image store {root}: {problem}", hint=hint) from error
+
+
+def in_words(error: MinirunError | OSError) -> tuple[str, str]:
+    """Return what went wrong and what to do about it, for an error of the kernel or of ours."""
+    if isinstance(error, MinirunError):
+        return error.message, error.hint
+    where = f" ({error.filename})" if error.filename else ""
+    return os.strerror(error.errno or 0).lower() + where, _HINTS.get(error.errno or 0, "")
 
 
 @contextlib.contextmanager

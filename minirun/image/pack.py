@@ -12,6 +12,7 @@ See: overlayfs.rst, "whiteouts and opaque directories"; image-spec layer.md. Nex
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -46,6 +47,8 @@ _DROPPED = {"origin", "impure", "nlink", "uuid", "upper", "protattr"}
 #: Labels belong to the host's policy, not to the image.
 _HOST_ATTRIBUTES = {"security.selinux"}
 _NO_WHITEOUTS: frozenset[str] = frozenset()
+_NO_SPACE = "free some disk space: minirun system df shows who uses it"
+_HINTS = {errno.ENOSPC: _NO_SPACE, errno.EDQUOT: _NO_SPACE}
 
 
 def pack(root: int, writer: TarWriter) -> None:
@@ -78,7 +81,7 @@ class _Packer:
                 self._one(path)
             except OSError as error:
                 reason = os.strerror(error.errno or 0).lower()
-                hint = "pause the container while its files are read"
+                hint = _HINTS.get(error.errno or 0, "pause the container while its files are read")
                 raise ImageError(f"cannot pack {path!r}: {reason}", hint=hint) from error
 
     def _children(self, path: str) -> None:
