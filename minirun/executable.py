@@ -60,7 +60,11 @@ def _require_executable(name: str, path: str) -> None:
             f'exec: "{name}": {_words(error)}', exit_code=EXIT_NOT_EXECUTABLE
         ) from error
     if stat.S_ISDIR(status.st_mode):
-        raise MinirunError(f'exec: "{name}": is a directory', exit_code=EXIT_NOT_EXECUTABLE)
+        raise MinirunError(
+            f'exec: "{name}": is a directory',
+            hint="name a program in it",
+            exit_code=EXIT_NOT_EXECUTABLE,
+        )
     if not os.access(path, os.X_OK, effective_ids=True):
         raise MinirunError(
             f'exec: "{name}": permission denied',

@@ -25,6 +25,7 @@ _HINTS = {
     "ENOSPC": "free some disk space: minirun system df shows who uses it",
     "EROFS": "MINIRUN_DATA and MINIRUN_ROOT must name directories that can be written",
     "EMFILE": "raise the limit: ulimit -n",
+    "ENOENT": "see what there is with ls; a relative path starts at the current directory",
 }
 
 

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..image.store import Image
+    from ..image.store import Image, Removal
 
 _COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -83,12 +83,19 @@ def rmi_command(names: tuple[str, ...], *, force: bool) -> int:
     for name in names:
         try:
             for removal in home.images.remove(name, force=force, used_by=users_of(home)):
-                say(f"{removal.kind}: {removal.what}")
+                say(f"{removal.kind}: {_familiar(removal)}")
         except MinirunError as error:
             complain(error.message, error.hint)
             code = error.exit_code
     home.images.gc(in_use(home))
     return code
+
+
+def _familiar(removal: Removal) -> str:
+    """Return what was removed by the name that people type; an id stays an id."""
+    from ..image import reference
+
+    return removal.what if removal.kind == "Deleted" else reference.parse(removal.what).familiar
 
 
 @click.command()

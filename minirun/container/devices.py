@@ -112,11 +112,15 @@ def node(request: DeviceRequest) -> Device:
     try:
         found = os.stat(request.host_path)
     except OSError as error:
-        raise HostError(f"device {request.host_path}: {error.strerror}") from error
+        reason = os.strerror(error.errno or 0).lower()
+        raise HostError(
+            f"device {request.host_path}: {reason}", hint="ls /dev shows what this host has"
+        ) from error
     kinds = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
     kind = kinds.get(stat.S_IFMT(found.st_mode))
     if kind is None:
-        raise HostError(f"device {request.host_path}: not a device node")
+        hint = f"for a file or a directory: -v {request.host_path}:{request.path}"
+        raise HostError(f"device {request.host_path}: not a device node", hint=hint)
     major, minor = os.major(found.st_rdev), os.minor(found.st_rdev)
     mode = stat.S_IMODE(found.st_mode)
     return Device(kind, request.path, major, minor, mode, found.st_uid, found.st_gid)

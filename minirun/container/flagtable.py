@@ -42,7 +42,8 @@ class Surroundings:
             with open(path, "rb") as file:
                 return file.read(environment.MAX_FILE_BYTES + 1)
         except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
+            hint = "name a file that can be read; a relative path starts at the current directory"
+            raise UsageError(f"{path}: {error.strerror}", hint=hint) from error
 
 
 def _number(what: str, low: int, high: int) -> Parser:

@@ -55,7 +55,7 @@ class MountRequest(Record):
 def volume_name(text: str) -> str:
     """Return a volume's name: two or more of ``[a-zA-Z0-9_.-]``, a letter or digit first."""
     if len(text) < 2 or len(text) > 255 or text[0] not in NAME_FIRST or set(text) - NAME_REST:
-        hint = "letters, digits, '_', '.' and '-'; for a host directory give an absolute path"
+        hint = "two or more of [a-zA-Z0-9_.-]; for a host directory give an absolute path"
         raise UsageError(f"invalid volume name {text!r}", hint=hint)
     return text
 

@@ -35,11 +35,14 @@ def _scaled(number: str, scale: int, what: str, text: str, *, exact: bool = Fals
     """Return a decimal number times a scale as an integer, rounded down unless ``exact``."""
     whole, dot, fraction = number.partition(".")
     if not is_digits(whole + fraction) or len(number) > 40:
-        raise UsageError(f"invalid {what} {text!r}")
+        raise UsageError(f"invalid {what} {text!r}", hint="a number such as 2 or 0.5")
     product = int(whole + fraction) * scale
     value, rest = divmod(product, int("1" + "0" * len(fraction)))
     if (exact and rest) or (dot and not fraction and exact):
-        raise UsageError(f"invalid {what} {text!r}: more digits than the kernel can keep")
+        raise UsageError(
+            f"invalid {what} {text!r}: more digits than the kernel can keep",
+            hint="give fewer digits",
+        )
     if value > _MAX:
         raise UsageError(f"invalid {what} {text!r}: too large")
     return value

@@ -148,7 +148,8 @@ def open_root(record: ContainerRecord) -> int:
     """
     pidfd = open_process(record)
     if pidfd < 0:
-        raise StateError(f"container {record.name} is not running")
+        hint = f"minirun start {record.name}"
+        raise StateError(f"container {record.name} is not running", hint=hint)
     try:
         root = os.open(f"/proc/{record.state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:

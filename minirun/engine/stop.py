@@ -72,7 +72,10 @@ def kill(home: Home, record: ContainerRecord, signum: int) -> None:
     pidfd = open_process(record)
     if pidfd < 0:
         short = record.id[:12]
-        raise StateError(f"cannot kill container {record.name}: container {short} is not running")
+        raise StateError(
+            f"cannot kill container {record.name}: container {short} is not running",
+            hint="minirun ps -a shows what each container does",
+        )
     try:
         if signum == signal.SIGKILL:
             _want_stopped(home, record)

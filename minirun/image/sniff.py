@@ -95,7 +95,10 @@ def _members(path: str) -> set[str]:
 
 def _nothing_known(path: str) -> ImageError:
     if not os.path.lexists(path):
-        return ImageError(f"{path}: no such file or directory")
+        hint = (
+            "minirun images lists the stored ones; a directory or an archive is given by its path"
+        )
+        return ImageError(f"{path}: no such file or directory", hint=hint)
     if os.path.isdir(path) and not os.listdir(path):
         return ImageError(f"{path} is empty", hint="put a Dockerfile in it, or a root file system")
     return ImageError(

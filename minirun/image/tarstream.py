@@ -36,6 +36,7 @@ from .tarheader import (
 #: Longest name, PAX header or sparse map. 64 KiB is the largest value of one extended attribute.
 META_LIMIT_BYTES = 1 << 20
 
+_COPY_AGAIN = "the file was not copied to its end: copy or save it again"
 _DATA_KINDS = frozenset({REGULAR, SPARSE})
 _NO_XATTRS: dict[str, bytes] = {}
 
@@ -98,7 +99,7 @@ class TarReader:
         while self._left:
             chunk = self._window.chunk(self._left)
             if not chunk:
-                raise ImageError("tar archive is truncated inside a file")
+                raise ImageError("tar archive is truncated inside a file", hint=_COPY_AGAIN)
             self._left -= len(chunk)
             yield chunk
 
@@ -135,7 +136,7 @@ class TarReader:
         if not block:
             return None  # GNU tar too accepts an archive without its end mark
         if len(block) < BLOCK:
-            raise ImageError("tar archive is truncated inside a header")
+            raise ImageError("tar archive is truncated inside a header", hint=_COPY_AGAIN)
         if block.count(0) == BLOCK:
             if self._window.take(BLOCK).strip(b"\0"):
                 raise ImageError(f"tar archive goes on after a zero block at {self.offset}")
@@ -152,7 +153,7 @@ class TarReader:
         left = self._left + self._padding
         self._left = self._padding = 0
         if left and not self._window.skip(left):
-            raise ImageError("tar archive is truncated inside a file")
+            raise ImageError("tar archive is truncated inside a file", hint=_COPY_AGAIN)
 
     def _meta(self, header: Header) -> bytes:
         """Return the data of an extension header."""

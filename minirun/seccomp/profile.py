@@ -98,7 +98,8 @@ def parse(text: str | bytes, source: str) -> Profile:
     try:
         profile = decode(Profile, json.loads(text))
     except ValueError as error:
-        raise UsageError(f"{source}: not a JSON file: {error}") from error
+        hint = "a profile is written as docker's are, in JSON"
+        raise UsageError(f"{source}: not a JSON file: {error}", hint=hint) from error
     except SpecError as error:
         raise UsageError(error.message.replace("config.json", source, 1)) from error
     if profile.architectures and profile.arch_map:
