@@ -98,7 +98,7 @@ class Record(metaclass=RecordMeta):
         """Compare class and fields."""
         if type(self) is not type(other):
             return NotImplemented
-        return as_tuple(self) == as_tuple(other)  # type: ignore[arg-type]
+        return as_tuple(self) == as_tuple(other)
 
     def __hash__(self) -> int:
         """Hash class and fields; raises TypeError when a field holds a mapping."""
