@@ -15,7 +15,7 @@ import signal
 import time
 
 from ..container.entry import EXITED, PAUSED, RESTARTING, RUNNING
-from ..errors import MinirunError, NotFoundError, StateError
+from ..errors import HostError, MinirunError, NotFoundError, StateError
 from ..record import replace
 from ..state import is_alive
 from .start import attach
@@ -174,7 +174,13 @@ def _ended(pidfd: int, seconds: float) -> bool:
 
 
 def _want_stopped(home: Home, record: ContainerRecord) -> ContainerRecord:
-    return home.containers.set_state(record.id, stopped_by_user=True)
+    """Write down that no restart is wanted; a ``--rm`` container has none, full disk or not."""
+    try:
+        return home.containers.set_state(record.id, stopped_by_user=True)
+    except HostError:
+        if not record.options.remove:
+            raise
+        return record
 
 
 def _end_restarting(home: Home, record: ContainerRecord) -> None:

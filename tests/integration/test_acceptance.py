@@ -127,6 +127,17 @@ def test_a_full_disk_loses_no_exit_code(cli: Cli, tmp_path: Path) -> None:
         assert small.field("late", ".State.Error") == ""
 
 
+@pytest.mark.parametrize("verb", [("stop", "-t", "0"), ("kill",), ("rm", "-f")])
+def test_a_full_disk_keeps_no_container_running(
+    cli: Cli, tmp_path: Path, verb: tuple[str, ...]
+) -> None:
+    with small_disk(cli, tmp_path / "disk") as (small, place):
+        small.busy("--rm", "--name", "brief")
+        fill(place)
+        small(*verb, "brief")
+        wait_until(lambda: not small("ps", "-aq").out, "its removal")
+
+
 def test_a_full_disk_leaves_no_half_of_a_volume(cli: Cli, tmp_path: Path) -> None:
     with small_disk(cli, tmp_path / "disk") as (small, place):
         small("volume", "create", "first")
