@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from .entry import Entry, Rollout, Slot, Stage
+from .entry import Entry, Rollout, Slot, Stage, State
 from .observed import Replica
 from .policy import OnFailure, Portion, Update
 
@@ -85,7 +85,22 @@ def moves(entry: Entry, standings: list[Standing], count: int) -> Moves:
     surge, _ = fenceposts(update, count)
     grow = min(count + surge - len(standings), count - len(new))
     extra = _victims(new, len(new) - count)
-    return Moves({rollout.target: max(0, grow)}, (*extra, *_old(update, new, old, count)))
+    drain = {slot.id: slot for slot in (*extra, *_old(update, new, old, count))}
+    drain.update((s.slot.id, s.slot) for s in _in_the_way(entry, old)[: max(0, count - len(new))])
+    return Moves({rollout.target: max(0, grow)}, tuple(drain.values()))
+
+
+def _in_the_way(entry: Entry, old: list[Standing]) -> list[Standing]:
+    """Return old replicas that serve nobody and hold the room that new ones are waiting for.
+
+    Kubernetes leaves them, and a fix for a crash loop then never starts on a host that is full. One
+    that is only unready for a moment stays, where its revision has ever worked.
+    """
+    if not entry.pending:
+        return []
+    proven = entry.rollout.stable
+    useless = [s for s in old if not s.available]
+    return [s for s in useless if s.slot.state is State.WAITING or s.slot.revision != proven]
 
 
 def _gave_up(entry: Entry) -> bool:

@@ -311,6 +311,14 @@ def test_preemption_waits_for_its_victims_and_spares_equals() -> None:
     assert "no room" in world.entry("low").pending
 
 
+def test_a_fix_is_not_kept_out_by_the_crash_loop_it_mends() -> None:
+    world = World(SMALL)
+    world.apply(deployment(image="crash", replicas=2, requests=cpu(1000)))
+    world.run(20)
+    world.apply(deployment(image="good", replicas=2, requests=cpu(1000)))
+    world.run_until(lambda: world.serving() == 2, 20.0)
+
+
 def test_quota_holds_back() -> None:
     world = World()
     world.store.quotas["team"] = Quota("team", replicas=3)
