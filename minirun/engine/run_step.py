@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import contextmanager
 
 from ..capabilities import DEFAULT
 from ..container import names, specify, users
@@ -24,7 +25,7 @@ from ..steps.overlay import Overlay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..image.build_executor import RunStep
     from .home import Home
@@ -68,8 +69,9 @@ class ContainerExecutor:
             return _watch(container, read, output)
         finally:
             os.close(read)
-            container.delete(force=True)
-            self._disconnect(container.id, step)
+            with _undisturbed():
+                container.delete(force=True)
+                self._disconnect(container.id, step)
 
     def _connector(
         self, container_id: str, step: RunStep
@@ -93,6 +95,16 @@ class ContainerExecutor:
             from ..network import detach
 
             detach(container_id, self._home.root)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C wait: it comes as often while a container is removed as at any other moment."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _watch(container: Container, read: int, output: Callable[[bytes], None]) -> int:

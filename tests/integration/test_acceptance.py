@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -87,6 +90,23 @@ def test_half_an_archive_is_called_so(cli: Cli, tmp_path: Path) -> None:
     cli("save", "-o", str(archive), "big")
     os.truncate(archive, 50_000)
     assert "truncated inside a file\nhint: " in cli.fails("load", "-i", str(archive))
+
+
+# ── Ctrl-C ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_ctrl_c_around_the_end_of_a_build_step_leaves_nothing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY rootfs /\nRUN echo over\n")
+    shutil.copytree(cli.rootfs, tmp_path / "rootfs", symlinks=True)
+    for delay_s in (0.002, 0.01, 0.018):
+        build = cli.spawn("build", "--no-cache", str(tmp_path))
+        assert build.stderr is not None
+        while b"over" not in (line := build.stderr.readline()) or b"RUN" in line:
+            assert line
+        time.sleep(delay_s)
+        build.send_signal(signal.SIGINT)
+        assert b"Traceback" not in build.communicate()[1]
+        assert cli.left() == []
 
 
 # ── a full disk ───────────────────────────────────────────────────────────────────────────────
