@@ -53,11 +53,14 @@ def _measure(lab: Lab, chosen: argparse.Namespace) -> int:
         for name, why in found.absent.items():
             _say(f"{name} is left out: {why}")
         plan = catalogue(lab, found, runtimes(lab, script))
-        for experiment in _chosen(plan, chosen.only):
-            if chosen.list:
-                _list(experiment)
-            else:
-                results += _conduct(experiment, chosen.rounds)
+        try:
+            for experiment in _chosen(plan, chosen.only):
+                if chosen.list:
+                    _list(experiment)
+                else:
+                    results += _conduct(experiment, chosen.rounds)
+        except KeyboardInterrupt:
+            _say("interrupted: this is what was measured until now")
     if not chosen.list:
         _report(results, dataclasses.replace(about, load_after=host.load()), chosen)
         _say(f"{time.monotonic() - begin:.0f} s")

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .lab import CGROUP, Lab
+from .lab import Lab
 from .timing import BenchError, run
 
 #: What the imported root file system is called in docker and podman.
@@ -108,7 +108,7 @@ def own_command(name: str) -> str:
 def _minirun(lab: Lab) -> Engine:
     os.environ["MINIRUN_DATA"] = str(lab.folder("minirun", "data"))
     os.environ["MINIRUN_ROOT"] = str(lab.folder("minirun", "run"))
-    options = ("--cgroup-parent", f"/{CGROUP}/minirun")
+    options = ("--cgroup-parent", f"{lab.cgroup}/minirun")
     return Engine("minirun", (own_command("minirun"),), str(lab.rootfs), options)
 
 
@@ -122,7 +122,7 @@ def _podman(lab: Lab) -> Engine:
         *("--runroot", str(lab.folder("podman", "run"))),
         *("--tmpdir", str(lab.folder("podman", "tmp"))),
     )
-    engine = Engine("podman", command, options=("--cgroup-parent", f"/{CGROUP}/podman"))
+    engine = Engine("podman", command, options=("--cgroup-parent", f"{lab.cgroup}/podman"))
     _import_rootfs(engine, lab)
     return engine
 
@@ -162,7 +162,7 @@ def _dockerd(lab: Lab) -> Iterator[Path]:
     """Run a daemon of our own, with minirun-oci as a second runtime."""
     top = lab.folder("docker")
     for driver in ("overlay2", "vfs"):
-        argv = _dockerd_argv(top, driver)
+        argv = _dockerd_argv(top, driver, lab.cgroup)
         with open(top / "log", "wb") as log:
             daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
@@ -174,12 +174,12 @@ def _dockerd(lab: Lab) -> Iterator[Path]:
     raise BenchError(f"dockerd did not start: {_last_line(top / 'log')}")
 
 
-def _dockerd_argv(top: Path, driver: str) -> tuple[str, ...]:
+def _dockerd_argv(top: Path, driver: str, cgroup: str) -> tuple[str, ...]:
     runtime = Path(__file__).parents[1] / "scripts/minirun-oci"
     return (
         *(_find("dockerd"), "-H", f"unix://{top}/socket", "--pidfile", f"{top}/pid"),
         *("--data-root", f"{top}/data-{driver}", "--exec-root", f"{top}/exec"),
-        *("--storage-driver", driver, "--cgroup-parent", f"/{CGROUP}/docker"),
+        *("--storage-driver", driver, "--cgroup-parent", f"{cgroup}/docker"),
         *("--exec-opt", "native.cgroupdriver=cgroupfs", "--log-level", "warn"),
         *("--add-runtime", f"minirun={runtime}"),
     )

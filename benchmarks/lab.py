@@ -26,8 +26,6 @@ from minirun.flags import Clone, Mount, Umount
 
 from .timing import BenchError, clean_environment, run
 
-#: Below it, each contender has a group of its own.
-CGROUP = "minirun/bench"
 _CGROUPS = Path("/sys/fs/cgroup")
 #: Where a hybrid host has cgroup v2 beside v1. crun refuses such a host, so here nobody sees it.
 _UNIFIED = _CGROUPS / "unified"
@@ -44,6 +42,9 @@ class Lab:
     def __init__(self, top: Path) -> None:
         self.top = top
         self.rootfs = top / "rootfs"
+        #: Below it, each contender has a group of its own. Two labs must not clear away each
+        #: other's, so it is named after the folder.
+        self.cgroup = f"/minirun/{top.name}"
 
     def folder(self, *names: str) -> Path:
         """Return a folder of the lab, made where it is missing."""
@@ -62,9 +63,10 @@ def inside(work: Callable[[Lab], int]) -> int:
         raise BenchError("the engines and their bridges need root", hint="sudo make bench")
     top = Path(tempfile.mkdtemp(prefix="minirun-bench-", dir="/var/tmp"))
     top.chmod(0o711)
+    lab = Lab(top)
     pid = os.fork()
     if pid == 0:
-        _be_reaper(Lab(top), work)
+        _be_reaper(lab, work)
     # Ctrl-C reaches the benchmark as well, which ends; this process cleans up after it.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -72,7 +74,7 @@ def inside(work: Callable[[Lab], int]) -> int:
     finally:
         signal.signal(signal.SIGINT, before)
         shutil.rmtree(top)
-        _remove_cgroups()
+        _remove_cgroups(lab.cgroup)
 
 
 def _be_reaper(lab: Lab, work: Callable[[Lab], int]) -> None:
@@ -124,9 +126,9 @@ def _make_rootfs(rootfs: Path) -> None:
     (rootfs / "etc/group").write_text("root:x:0:\n")
 
 
-def _remove_cgroups() -> None:
+def _remove_cgroups(group: str) -> None:
     """Remove the groups that engines leave empty behind, leaf first."""
-    for parent in (_CGROUPS / CGROUP, *_CGROUPS.glob(f"*/{CGROUP}")):
+    for parent in (_CGROUPS / group[1:], *_CGROUPS.glob(f"*{group}")):
         for folder, _, _ in os.walk(parent, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)

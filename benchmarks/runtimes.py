@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from .lab import CGROUP, Lab
+from .lab import Lab
 from .timing import BenchError, run, time_ms
 
 PEERS = ("runc", "crun")
@@ -96,7 +96,7 @@ def _bundle(lab: Lab, owner: str, name: str, args: list[str]) -> Path:
     config = json.loads(template.read_text())
     config["process"] |= {"args": args, "terminal": False}
     config["root"] = {"path": str(lab.rootfs), "readonly": True}
-    config["linux"]["cgroupsPath"] = f"/{CGROUP}/oci-{owner}-{name}"
+    config["linux"]["cgroupsPath"] = f"{lab.cgroup}/oci-{owner}-{name}"
     template.write_text(json.dumps(config))
     return bundle
 

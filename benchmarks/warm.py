@@ -22,7 +22,7 @@ from minirun.engine.images import resolve
 from minirun.engine.start import launcher_socket, start
 
 from .engines import IMAGE, own_command
-from .lab import CGROUP, Lab
+from .lab import Lab
 from .timing import BenchError
 
 
@@ -39,7 +39,7 @@ class Launcher:
         self._options = RunOptions(
             command=("true",),
             network=NetworkOptions(mode=network),
-            cgroup_parent=f"/{CGROUP}/minirun",
+            cgroup_parent=f"{lab.cgroup}/minirun",
             remove=True,
         )
         self._target = resolve(self._home, str(lab.rootfs))
