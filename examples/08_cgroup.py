@@ -6,7 +6,7 @@ Idea: a control group is a directory. Its files are the limits, writing a pid in
 Run: sudo python examples/08_cgroup.py
 Look: which file takes which limit here; a process that is killed for its 65th megabyte; a fork
     that is refused with EAGAIN, before a fork bomb is one.
-Break it: move driver.apply to the end of hog: what was taken before the limit stays. Limits first.
+Break it: move driver.apply below the hog: nobody objects. So: first the limits, then the process.
 Real world: minirun/cgroups, minirun/steps/limits.py; runc: libcontainer/cgroups
 man: cgroups(7); the kernel's Documentation/admin-guide/cgroup-v2.rst
 """
