@@ -12,6 +12,7 @@ Next: ``lifecycle.py``, which calls ``create``.
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import os
@@ -230,7 +231,12 @@ def _apply(step: Step, context: Context) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         text = os.strerror(error.errno or 0).lower()
-        raise StepError(step.title, step.lane, where + text) from error
+        raise StepError(step.title, step.lane, where + text, hint=_full(error)) from error
+
+
+def _full(error: OSError) -> str:
+    """Return what to do about a full disk, where that is what it is."""
+    return "free some disk space: df -h shows where" if error.errno == errno.ENOSPC else ""
 
 
 def _reap(pid: int) -> None:

@@ -97,7 +97,9 @@ def _dockerfile(given: str | None, folder: str) -> Path | None:
         return None
     if given != "-":
         return Path(given)
-    path = Path(folder) / "Dockerfile"
+    from ..image.build import STDIN
+
+    path = Path(folder) / STDIN
     path.write_bytes(sys.stdin.buffer.read())
     return path
 

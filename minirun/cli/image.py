@@ -166,6 +166,8 @@ def save_command(names: tuple[str, ...], output: str | None, *, oci: bool) -> in
         write(images, sys.stdout.buffer.write)
         sys.stdout.buffer.flush()
         return 0
+    if not os.path.isdir(os.path.dirname(os.path.abspath(output))):
+        raise UsageError(f"{output}: its directory does not exist", hint="make it first")
     part = f"{output}.{os.getpid()}.part"
     try:
         with open(part, "wb") as file:

@@ -37,8 +37,10 @@ from .layers import source_date_epoch
 from .model import History, ImageConfig, RootFs
 from .store import Image, Store
 
-__all__ = ["Options", "build", "host_architecture"]
+__all__ = ["STDIN", "Options", "build", "host_architecture"]
 
+#: How a Dockerfile from standard input is called: in a folder of its own, and in messages.
+STDIN = "-"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm"}
 
@@ -140,6 +142,8 @@ def _read(folder: Path, path: Path) -> str:
 
 def _shown(path: Path) -> str:
     """Return how messages call the Dockerfile: relative where that is shorter."""
+    if path.name == STDIN:
+        return STDIN
     relative = os.path.relpath(path)
     return relative if len(relative) < len(str(path)) else str(path)
 

@@ -92,6 +92,19 @@ def test_half_an_archive_is_called_so(cli: Cli, tmp_path: Path) -> None:
     assert "truncated inside a file\nhint: " in cli.fails("load", "-i", str(archive))
 
 
+def test_a_dockerfile_from_standard_input_is_called_so(cli: Cli, tmp_path: Path) -> None:
+    done = cli("build", "-f", "-", str(tmp_path), stdin="FROM scratch\nBOGUS\n", check=False)
+    assert done.err.startswith("minirun: -:2: unknown instruction BOGUS")
+
+
+def test_save_names_the_directory_that_is_missing(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nLABEL a=b\n")
+    cli("build", "-t", "nothing", str(tmp_path))
+    target = tmp_path / "nosuch" / "archive"
+    said = cli.fails("save", "-o", str(target), "nothing")
+    assert said == f"minirun: {target}: its directory does not exist\nhint: make it first\n"
+
+
 # ── Ctrl-C ────────────────────────────────────────────────────────────────────────────────────
 
 
