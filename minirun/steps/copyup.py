@@ -54,7 +54,8 @@ def _copy_file(source: int, target: int, name: str, status: os.stat_result) -> N
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     writer = os.open(name, flags, 0o600, dir_fd=target)
     while chunk := os.read(reader, _CHUNK):
-        os.write(writer, chunk)
+        while chunk:  # a write that fills the file system takes a part; the next one says ENOSPC
+            chunk = chunk[os.write(writer, chunk) :]
     os.fchown(writer, status.st_uid, status.st_gid)
     os.fchmod(writer, stat.S_IMODE(status.st_mode))
     os.close(reader)
