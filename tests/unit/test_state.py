@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def directory(tmp_path: Path) -> Directory:
     made = Directory(str(tmp_path), "web")
     os.mkdir(made.path)
     return made
+
+
+def has_waiter(lock: str) -> bool:
+    """Return True as soon as the kernel lists somebody who waits, False after ten seconds."""
+    inode = f":{os.stat(lock).st_ino} "
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if any(
+            "->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines()
+        ):
+            return True
+        os.sched_yield()
+    return False
 
 
 @pytest.mark.parametrize("name", ["a", "web-1", "A_b.c+d", "0", "_x", "+x", "a" * 1024])
@@ -143,6 +157,7 @@ def test_lock_is_not_taken_on_a_removed_directory(directory: Directory, claim: b
     waiter = threading.Thread(target=wait)
     with directory.lock(claim=True):
         waiter.start()
+        assert has_waiter(directory.file("lock"))
         directory.remove()
     waiter.join(10)
     assert held == [claim]
