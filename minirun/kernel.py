@@ -86,8 +86,16 @@ def _check(result: int, call: str, *args: object) -> int:
     return result
 
 
+class _Word(str):
+    """An argument that is spelled already: a constant's name, or a number in another base."""
+
+    __slots__ = ()
+
+
 def _spell(arg: object) -> str:
     """Return one argument as strace prints it."""
+    if isinstance(arg, _Word):
+        return arg
     if isinstance(arg, (Clone, Mount, MountAttr, Umount, At, OpenTree, MoveMount, Resolve)):
         return spell(arg)
     if isinstance(arg, (SeccompFlag, FsConfig)):
@@ -189,18 +197,18 @@ def move_mount(from_fd: int, from_path: str, to_fd: int, to_path: str, flags: Mo
 
 def fsopen(fstype: str) -> int:
     """Return an fd to configure a new file system with. See: fsopen(2)."""
-    return _check(_raw(430, _path(fstype), 1), "fsopen", fstype, "FSOPEN_CLOEXEC")
+    return _check(_raw(430, _path(fstype), 1), "fsopen", fstype, _Word("FSOPEN_CLOEXEC"))
 
 
 def fsconfig(fd: int, cmd: FsConfig, key: str | None, value: str | None) -> None:
     """Set one option of the file system being configured, or create it. See: fsconfig(2)."""
     result = _raw(431, fd, cmd, _path(key), _path(value), 0)
-    _check(result, "fsconfig", fd, cmd.name, key, value, 0)
+    _check(result, "fsconfig", fd, _Word(cmd.name), key, value, 0)
 
 
 def fsmount(fd: int, attributes: MountAttr) -> int:
     """Return a detached mount of a configured file system. See: fsmount(2)."""
-    return _check(_raw(432, fd, 1, attributes), "fsmount", fd, "FSMOUNT_CLOEXEC", attributes)
+    return _check(_raw(432, fd, 1, attributes), "fsmount", fd, _Word("FSMOUNT_CLOEXEC"), attributes)
 
 
 def mount_setattr(
@@ -229,7 +237,7 @@ def openat2(dirfd: int, path: str, flags: int, mode: int, resolve: Resolve) -> i
     """Open a path with the kernel enforcing how it may be walked. See: openat2(2)."""
     how = bytes((c_uint64 * 3)(flags | os.O_CLOEXEC, mode, resolve))
     result = _raw(437, dirfd, _path(path), how, len(how))
-    return _check(result, "openat2", dirfd, path, hex(flags), oct(mode), resolve)
+    return _check(result, "openat2", dirfd, path, _Word(hex(flags)), _Word(oct(mode)), resolve)
 
 
 def getcwd() -> str:
@@ -250,7 +258,7 @@ def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
 def prctl_get_child_subreaper() -> bool:
     """Return whether orphans among our descendants become our children. See: prctl(2)."""
     value = c_int()
-    _check(_prctl(37, ctypes.addressof(value), 0, 0, 0), "prctl", "PR_GET_CHILD_SUBREAPER")
+    _check(_prctl(37, ctypes.addressof(value), 0, 0, 0), "prctl", _Word("PR_GET_CHILD_SUBREAPER"))
     return bool(value.value)
 
 
@@ -262,7 +270,7 @@ def capset(effective: int, permitted: int, inheritable: int) -> None:
     header = (c_uint * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (effective, permitted, inheritable)
     data = (c_uint * 6)(*(s & 0xFFFFFFFF for s in sets), *(s >> 32 for s in sets))
-    _check(_capset(byref(header), byref(data)), "capset", *map(hex, sets))
+    _check(_capset(byref(header), byref(data)), "capset", *(_Word(hex(s)) for s in sets))
 
 
 def capget() -> tuple[int, int, int]:
@@ -284,17 +292,19 @@ def seccomp_set_mode_filter(program: bytes, flags: SeccompFlag) -> int:
     buffer = ctypes.create_string_buffer(program, len(program))
     prog = fprog(len(program) // 8, ctypes.addressof(buffer))
     result = _raw(_number("seccomp"), 1, flags, ctypes.addressof(prog))
-    return _check(result, "seccomp", "SECCOMP_SET_MODE_FILTER", flags, "prog")
+    return _check(result, "seccomp", _Word("SECCOMP_SET_MODE_FILTER"), flags, _Word("prog"))
 
 
 def keyctl_join_session_keyring(name: str | None) -> int:
     """Join a new session keyring, so the caller's keys stay outside. See: keyctl(2)."""
-    return _check(_raw(_number("keyctl"), 1, _path(name)), "keyctl", "JOIN_SESSION_KEYRING", name)
+    return _check(
+        _raw(_number("keyctl"), 1, _path(name)), "keyctl", _Word("JOIN_SESSION_KEYRING"), name
+    )
 
 
 def personality(persona: int) -> int:
     """Set the execution domain; returns the previous one. See: personality(2)."""
-    return _check(_personality(persona), "personality", hex(persona))
+    return _check(_personality(persona), "personality", _Word(hex(persona)))
 
 
 def ioprio_set(which: int, who: int, ioprio: int) -> None:
@@ -327,7 +337,7 @@ def bpf_prog_query(fd: int, attach_type: int) -> list[int]:
     attr = ctypes.create_string_buffer(128)
     struct.pack_into("=IIIIQI", attr, 0, fd, attach_type, 0, 0, ctypes.addressof(ids), len(ids))
     result = _raw(_number("bpf"), 16, ctypes.addressof(attr), len(attr))  # BPF_PROG_QUERY
-    _check(result, "bpf", "BPF_PROG_QUERY", fd)
+    _check(result, "bpf", _Word("BPF_PROG_QUERY"), fd)
     return [number for number in ids if number]
 
 

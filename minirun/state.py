@@ -99,7 +99,7 @@ class Directory:
             ) from error
 
     def write(self, state: State) -> None:
-        """Replace state.json: written aside, synced, renamed."""
+        """Replace state.json: written aside, then renamed; after a reboot it means nothing."""
         replace_file(self.file("state.json"), dumps(encode_state(state)))
 
     def read_spec(self) -> Spec:
