@@ -69,11 +69,21 @@ def tidy(home: Home, container_id: str) -> None:
     place = home.place(container_id)
     if os.path.isdir(f"{home.root}/{container_id}"):
         place.container().delete(force=True)
+    if _has_address(home, container_id):
+        # Also without a directory: the shim may have come no further, or may not yet have.
         from ..network import detach
 
         detach(container_id, home.root)
     with suppress(FileNotFoundError):
         os.unlink(place.file("attach.sock"))
+
+
+def _has_address(home: Home, container_id: str) -> bool:
+    """Return whether the container may hold an address; one whose record is damaged may."""
+    try:
+        return home.containers.read(container_id).options.network.mode == "bridge"
+    except MinirunError:
+        return True
 
 
 def settle(home: Home, record: ContainerRecord) -> None:
