@@ -88,6 +88,16 @@ def _refuse_unsupported(options: RunOptions) -> None:
             )
     if options.userns == "auto":
         _refuse_with_userns(options)
+    if options.platform:
+        from ..image.build import host_architecture
+
+        host_architecture(options.platform)
+    available = os.cpu_count() or 1
+    if options.resources.cpus_nano > available * 10**9:
+        raise UsageError(
+            f"--cpus {options.resources.cpus_nano / 1e9:g} is more than this host has",
+            hint=f"from 0.01 to {available}",
+        )
 
 
 def _refuse_with_userns(options: RunOptions) -> None:

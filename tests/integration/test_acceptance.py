@@ -189,3 +189,13 @@ def test_a_full_disk_is_no_matter_of_pausing(cli: Cli, tmp_path: Path) -> None:
         done = small("build", str(context), check=False)
         assert done.code == 125
         assert "no space left on device\nhint: free some" in done.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "told"),
+    [("--cpus", "4096", "more than this host has"), ("--platform", "linux/s390x", "foreign")],
+)
+def test_run_refuses_what_this_host_is_not(cli: Cli, flag: str, value: str, told: str) -> None:
+    said = cli.fails("run", "--rm", flag, value, str(cli.rootfs), "true")
+    assert told in said
+    assert "hint:" in said
