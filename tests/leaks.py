@@ -51,6 +51,8 @@ class Witness:
         self._state = state
         self._folders = tuple(os.fsencode(folder) for folder in folders)
         self._lock = _shared_lock()
+        # What stands on the host before the first test is nobody's leak.
+        self._older = frozenset(_host_wide())
 
     def near(self) -> frozenset[str]:
         """Return what can only be ours, and is cheap to list."""
@@ -59,7 +61,7 @@ class Witness:
     def all(self) -> frozenset[str]:
         """Return everything, the host's listings included where no other run is alive."""
         ours = {*self.near(), *self._mounts(), *self._processes()}
-        return frozenset(ours | set(_host_wide()) if self._is_alone() else ours)
+        return frozenset(ours | (set(_host_wide()) - self._older) if self._is_alone() else ours)
 
     def left_since(self, before: frozenset[str], *, everything: bool) -> list[str]:
         """Return what is new since `before`, after giving dying things a moment to go."""
