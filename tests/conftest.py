@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
+from minirun import kernel
+from minirun.flags import PR_SET_CHILD_SUBREAPER
 from tests.features import FEATURES, claimed, missing
 from tests.leaks import Witness
 
@@ -30,6 +33,8 @@ def _demanded() -> set[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a MINIRUN_REQUIRE that names no feature: a typo would demand nothing."""
+    # A shell in the background passes on an ignored Ctrl-C, and so would we.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if unknown := _demanded() - FEATURES.keys():
         raise pytest.UsageError(f"MINIRUN_REQUIRE: no such feature: {', '.join(sorted(unknown))}")
 
@@ -117,6 +122,8 @@ def _witness(_folders: Path) -> Iterator[Witness]:
 def _no_leaks(request: pytest.FixtureRequest, _witness: Witness) -> Iterator[None]:
     """Check each test; one that asks for a feature of the host is checked against the host."""
     everything = request.node.get_closest_marker("requires") is not None
+    # An exec in this process leaves it adopting orphans: the next test's would look like its own.
+    kernel.prctl(PR_SET_CHILD_SUBREAPER, 0)
     before = _witness.all() if everything else _witness.near()
     yield
     left = _witness.left_since(before, everything=everything)
