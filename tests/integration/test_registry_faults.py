@@ -257,7 +257,11 @@ def _huge_header(handler: Handler) -> None:
 
 PAGE = b"<html><body>Bad gateway: ask your administrator</body></html>"
 LIES: dict[str, tuple[str, Reply, str]] = {
-    "blob of another digest": ("/blobs/LAYER", _answer(200, b"x" * 300_000), "tar|damaged|instead of"),
+    "blob of another digest": (
+        "/blobs/LAYER",
+        _answer(200, b"x" * 300_000),
+        "tar|damaged|instead of",
+    ),
     "empty blob": ("/blobs/LAYER", _answer(200), "bytes instead of|truncated|tar"),
     "endless blob": ("/blobs/LAYER", _endless, "longer than|tar"),
     "endless config": ("/blobs/CONFIG", _endless, "is not the"),
