@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from minirun import kernel
-from minirun.flags import Clone
+from minirun.flags import PR_SET_PDEATHSIG, Clone
 
 LEFT, HOST, RIGHT = "198.51.100.2", "198.51.100.1", "203.0.113.2"
 PATIENCE_S = 3.0  # an answer takes a millisecond; a dropped packet never answers
@@ -46,6 +46,7 @@ class Namespace:
         self.fd = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         self.holder = os.fork()  # ip(8) names a namespace by a process in it
         if self.holder == 0:
+            kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # a test that is killed leaves nobody
             os.closerange(3, 4096)  # what it inherits would stay open as long as it lives
             signal.pause()
         kernel.setns(here, Clone.CLONE_NEWNET)
