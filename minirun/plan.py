@@ -171,7 +171,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in parts.variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),
-        seccomp and not late and seccomp,  # while we still have CAP_SYS_ADMIN
+        not late and seccomp,  # while we still have CAP_SYS_ADMIN
         parts.set_identity(process, host),  # groups, gid, uid, capabilities
         identity.ChangeDirectory(process.cwd),  # and prove that it is inside
         handoff.FindExecutable(process.args[0], parts.search_path(process.env)),  # as the user
@@ -182,6 +182,6 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         and handoff.RunHooks("startContainer", hooks.start_container, "created", process.env),
         handoff.CloseFds(setting.keep_fds),  # nothing of the host stays open
         handoff.PrepareExecve(process.args, process.env),  # nothing is left to do but go
-        seccomp and late and seccomp,  # as late as possible
+        late and seccomp,  # as late as possible
         handoff.Execve(),  # the process becomes the program
     ))))  # fmt: skip
