@@ -14,6 +14,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from minirun.engine.images import resolve
 from minirun.engine.remove import remove
 from minirun.engine.start import Session, attach, start
 from minirun.shim import frames
+from tests.offspring import Offspring
 
 PATIENCE_S = 8.0
 
@@ -62,6 +64,7 @@ class Engine:
         self.home = home
         self.rootfs = rootfs
         self._made: list[str] = []
+        self._offspring = Offspring()
 
     def create(self, *command: str, mode: str = "none", **options: Any) -> ContainerRecord:  # noqa: ANN401
         """Make a container of busybox."""
@@ -123,7 +126,7 @@ class Engine:
             if self.home.containers.exists(container_id):
                 record = self.home.containers.read(container_id)
                 remove(self.home, record, force=True, volumes=True)
-        eventually(reap, lambda left: not left)
+        eventually(self._offspring.reap, lambda left: not left)
 
 
 def make_rootfs(path: Path) -> Path:
@@ -187,20 +190,5 @@ def kill_hard(pid: int) -> None:
     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     assert select.select([pidfd], [], [], PATIENCE_S)[0]
     os.close(pidfd)
-    reap()
-
-
-def children(pid: int) -> set[int]:
-    """Return the children of a process."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return set(map(int, text.split()))
-
-
-def reap() -> bool:
-    """Collect those of our children that have ended; return whether any is left."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            continue
-    except ChildProcessError:
-        return False
-    return True
+    with suppress(ChildProcessError):  # it was another's child
+        os.waitpid(pid, 0)

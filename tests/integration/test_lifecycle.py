@@ -24,6 +24,7 @@ from minirun.spec import Spec
 from minirun.steps.base import Context, Step
 from minirun.steps.overlay import Overlay
 from tests.integration.engine_lab import eventually, kill_hard
+from tests.offspring import Offspring
 
 pytestmark = pytest.mark.requires("root", "overlay", "busybox")
 
@@ -62,6 +63,7 @@ class Lab:
     def __init__(self, root: Path, rootfs: Path, folder: Path) -> None:
         self.root, self.rootfs, self.folder = root, rootfs, folder
         self.made: list[Container] = []
+        self.offspring = Offspring()
 
     def config(self, *args: str, **process: Any) -> Json:  # noqa: ANN401
         """Return a config.json with a read-write overlay root, /proc and /dev."""
@@ -126,16 +128,7 @@ class Lab:
     def close(self) -> None:
         for container in self.made:
             container.delete(force=True)
-        eventually(_reap, lambda left: not left)
-
-
-def _reap() -> bool:
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            continue
-    except ChildProcessError:
-        return False
-    return True
+        eventually(self.offspring.reap, lambda left: not left)
 
 
 @pytest.fixture
@@ -146,12 +139,13 @@ def lab(engine_rootfs: Path, state_root: Path, data_root: Path, tmp_path: Path) 
 
 
 def footprint(state_root: Path) -> set[str]:
-    """Return what a container leaves on a host: state, groups, mounts."""
+    """Return what a container of this process leaves on a host: state, groups, mounts."""
+    ours = f"lab-{os.getpid()}-"
     found = {f"state {name}" for name in os.listdir(state_root) if name[0] != "."}
-    for group in Path("/sys/fs/cgroup").glob("*/minirun/lab-*"):
+    for group in Path("/sys/fs/cgroup").glob(f"*/minirun/{ours}*"):
         found.add(str(group))
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return found | {line.split()[4] for line in mounts if "lab-" in line}
+    return found | {line.split()[4] for line in mounts if ours in line}
 
 
 # ── status ────────────────────────────────────────────────────────────────────────────────────
@@ -332,7 +326,7 @@ def test_every_step_that_fails_is_named_and_leaves_nothing(
             lab.create(lab.container(), config)
         assert caught.value.step == step
         assert footprint(lab.root) == before, step
-    eventually(_reap, lambda left: not left)
+    eventually(lab.offspring.reap, lambda left: not left)
 
 
 @pytest.mark.parametrize("remapped", [False, True], ids=["plain", "userns"])

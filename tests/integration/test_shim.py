@@ -16,12 +16,12 @@ from minirun.errors import MinirunError
 from minirun.shim import frames
 from tests.integration.engine_lab import (
     Engine,
-    children,
     eventually,
     expect,
     hear,
     kill_hard,
 )
+from tests.offspring import children
 
 pytestmark = pytest.mark.requires("root", "overlay", "seccomp", "busybox")
 
