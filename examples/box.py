@@ -14,13 +14,15 @@ import sys
 from stage import become_root, private_tmp
 
 from minirun import kernel, runner
-from minirun.cgroups import open_driver
+from minirun.cgroups import open_driver, v1, v2
 from minirun.errors import MinirunError
 from minirun.flags import Clone
 from minirun.host import probe
 from minirun.plan import Plan
 from minirun.steps.base import Context, Step
 
+#: Imported before /tmp is private: this checkout may lie in it, and be out of sight from then on.
+LATE = v1, v2
 #: Whatever a plan with a step left out does to these, it does not do it to the machine.
 COPIES = Clone.CLONE_NEWUTS | Clone.CLONE_NEWIPC | Clone.CLONE_NEWNET
 
