@@ -1,0 +1,8 @@
+"""Bodies and answers of the API as pydantic models; the OpenAPI document is made from them."""
+
+from __future__ import annotations
+
+from .base import Body, View
+from .deployment import DeploymentSpec, deployment_of, spec_of
+
+__all__ = ["Body", "DeploymentSpec", "View", "deployment_of", "spec_of"]
