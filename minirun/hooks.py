@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 
+from . import kernel
 from .errors import MinirunError
 from .quickjson import dumps
 
@@ -99,7 +100,7 @@ def _become(hook: Hook, env: Sequence[str] | None, stdin: int, output: int) -> N
         os.dup2(stdin, 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        os.closerange(3, 256)
+        kernel.close_range(3, 2**31 - 1, cloexec=False)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         words = hook.env if hook.env is not None else env

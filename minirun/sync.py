@@ -87,11 +87,11 @@ class Channel:
 
         Raises:
             Gone: the other side hung up.
-            MinirunError: the other side reports a failure.
+            MinirunError: the other side reports a failure, or the message came cut off.
         """
         space = _socket.CMSG_SPACE(_MOST_FDS * 4)
         try:
-            data, ancillary, _, _ = self._end.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
+            data, ancillary, flags, _ = self._end.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError as error:
             raise Gone from error
         if not data:
@@ -99,6 +99,11 @@ class Channel:
         fds: list[int] = []
         for _level, _kind, payload in ancillary:
             fds += [fd for (fd,) in struct.iter_unpack("i", payload[: len(payload) & ~3])]
+        if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+            raise MinirunError(
+                "a message between the processes of a start was cut off",
+                hint="is the limit of open files too low? see ulimit -n",
+            )
         message: dict[str, Any] = loads(data)
         if "error" in message:
             raise _revive(message)

@@ -66,6 +66,14 @@ def test_unread_messages_before_the_end_are_gone_too(pair: Pair) -> None:
         ours.receive()
 
 
+def test_message_that_is_cut_off_is_refused(pair: Pair) -> None:
+    """What if a message is longer than what is read at once? Half of one must not be obeyed."""
+    ours, theirs = pair
+    ours.send({"text": "x" * 70000})
+    with pytest.raises(MinirunError, match="cut off"):
+        theirs.receive()
+
+
 def test_error_is_revived_with_step_hint_and_code(pair: Pair) -> None:
     ours, theirs = pair
     ours.send_error(HostError("no overlay", hint="modprobe", exit_code=126), step="root", lane="I")
