@@ -14,8 +14,10 @@ import click
 
 from ..engine.home import default_home
 from ..errors import ImageError
+from ..image.obtain import MISSING, POLICIES, Obtain
 from .output import say
 from .progress import chosen as progress_of
+from .transfer import announced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +26,15 @@ if TYPE_CHECKING:
     from ..image.build_options import Options
 
 
-@click.command()
+class _Build(click.Command):
+    """Knows ``--pull`` without a value, which click would take from the next word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Spell the value out."""
+        return super().parse_args(ctx, ["--pull=always" if a == "--pull" else a for a in args])
+
+
+@click.command(cls=_Build)
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
 @click.option("-f", "--file", "dockerfile", metavar="FILE", help="PATH/Dockerfile; - is stdin.")
 @click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="Value for an ARG.")
@@ -32,6 +42,9 @@ if TYPE_CHECKING:
 @click.option("--target", default="", metavar="STAGE", help="Stop at this stage.")
 @click.option("--platform", default="", help="Refuse any but this one.")
 @click.option("--network", default="host", help="Of RUN: host (default), none or bridge.")
+@click.option(
+    "--pull", default=MISSING, type=click.Choice(POLICIES), help="Ask for base images anew."
+)
 @click.option("--no-cache", is_flag=True, help="Carry out every step.")
 @click.option("--progress", default="auto", type=click.Choice(["auto", "plain", "tty"]))
 @click.option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
@@ -62,7 +75,7 @@ def build_command(
             path,
             store=home.images,
             executor=ContainerExecutor(home),
-            options=_options(given, folder),
+            options=_options(given, folder, quiet=quiet),
             progress=None if quiet else progress_of(progress),
         )
     if iidfile:
@@ -74,7 +87,7 @@ def build_command(
     return 0
 
 
-def _options(given: dict[str, Any], folder: str) -> Options:
+def _options(given: dict[str, Any], folder: str, *, quiet: bool) -> Options:
     """Return the options of the line; ``folder`` holds a Dockerfile that comes from stdin."""
     from ..container.words import one_of
     from ..image.build_options import Options
@@ -88,6 +101,7 @@ def _options(given: dict[str, Any], folder: str) -> Options:
         platform=given["platform"],
         network=one_of(given["network"], "network", ("host", "none", "bridge")),
         no_cache=given["no_cache"],
+        obtain=Obtain(given["pull"], shown=None if quiet else announced),
     )
 
 

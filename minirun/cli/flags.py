@@ -121,6 +121,7 @@ sig-proxy||switch||pass signals on to the program (default; --sig-proxy=false tu
 detach-keys||one|KEYS|what detaches a terminal (ctrl-p,ctrl-q)
 cidfile||one|FILE|write the container's id to a new file
 platform||one|OS/ARCH|refuse an image of another platform
+pull||one|POLICY|ask the registry for IMAGE when it is missing (default), always or never
 quiet|q|switch||do not say what IMAGE was taken for
 explain||switch||tell each step as it happens, and how long it takes
 step||switch||wait for Enter after each step, for a look from a second terminal
@@ -144,4 +145,4 @@ io-maxiops||one||
 
 FLAGS = tuple(Flag(*row.split("|")) for row in _ROWS.split("\n") if row)
 #: Flags that concern this command line alone, not the container.
-OWN = ("detach-keys", "quiet", "explain", "step")
+OWN = ("detach-keys", "quiet", "explain", "step", "pull")

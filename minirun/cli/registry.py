@@ -5,9 +5,7 @@ Next: ``volume.py``.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
 
 import click
 
@@ -15,14 +13,10 @@ from ..engine.home import default_home
 from ..errors import ImageError, UsageError
 from .common import complete_image, format_option
 from .output import say, show
+from .transfer import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rich.progress import Progress, TaskID
-
-    from ..image.arrival import Event
     from ..image.store import Image
 
 _SEARCH_COLUMNS = (
@@ -32,15 +26,6 @@ _SEARCH_COLUMNS = (
     ("OFFICIAL", "IsOfficial"),
 )
 _DESCRIPTION_LENGTH = 45
-#: What a layer's state is called, as docker words it; None is not worth a line.
-_WORDS = {
-    "present": "Already exists",
-    "fetched": None,
-    "unpacked": "Pull complete",
-    "known": "Layer already exists",
-    "mounted": "Mounted from another repository",
-    "sent": "Pushed",
-}
 
 
 @click.command()
@@ -76,7 +61,7 @@ def _pull(name: str, platform: str, *, quiet: bool) -> None:
 
     store = default_home().images
     before = {image.id for image in store.images()}
-    with _shown(quiet=quiet) as seen:
+    with shown(quiet=quiet) as seen:
         image = pull(store, name, platform=platform, seen=seen)
     full = store.name(name)
     if not quiet:
@@ -105,7 +90,7 @@ def push_command(name: str, *, quiet: bool) -> int:
 
     store = default_home().images
     image = store.resolve(name)
-    with _shown(quiet=quiet) as seen:
+    with shown(quiet=quiet) as seen:
         pushed = push(store, image, name, seen=seen)
     say(store.name(name) if quiet else f"{name}: digest: {pushed.digest} size: {pushed.size}")
     return 0
@@ -172,56 +157,3 @@ def search_command(word: str, chosen: str, *, limit: int, no_trunc: bool) -> int
                      "IsOfficial": official})  # fmt: skip
     show(rows, _SEARCH_COLUMNS, chosen)
     return 0
-
-
-# ── what a transfer shows ─────────────────────────────────────────────────────────────────────
-
-
-@contextlib.contextmanager
-def _shown(*, quiet: bool) -> Iterator[Callable[[Event], None]]:
-    """Yield what shows a transfer on stderr: bars on a terminal, else a line per finished layer."""
-    if quiet:
-        yield lambda _: None
-    elif not sys.stderr.isatty():
-        yield _line
-    else:
-        with _new_bars() as bars:
-            yield _Bars(bars)
-
-
-def _line(event: Event) -> None:
-    if words := _WORDS.get(event.state):
-        sys.stderr.write(f"{event.digest[7:19]}: {words}\n")
-
-
-def _new_bars() -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TextColumn("{task.fields[words]}"),
-    )
-    return Progress(*columns, console=Console(stderr=True))
-
-
-class _Bars:
-    """One bar per layer."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._lock = threading.Lock()
-        self._tasks: dict[str, TaskID] = {}
-
-    def __call__(self, event: Event) -> None:
-        with self._lock:
-            task = self._tasks.get(event.digest)
-            if task is None:
-                shown = event.digest[7:19]
-                task = self._bars.add_task(shown, total=event.size, words="")
-                self._tasks[event.digest] = task
-        words = _WORDS.get(event.state) or ("Unpacking" if event.done == event.size else "")
-        self._bars.update(task, completed=event.done, words=words)

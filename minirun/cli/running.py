@@ -25,6 +25,7 @@ from .terminal import DETACH_KEYS, require
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from ..container.entry import ContainerRecord
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from ..engine.home import Home
     from ..engine.images import Target
     from ..engine.start import Session
+    from ..image.arrival import Event
     from ..image.build_progress import Progress
+    from ..image.obtain import Obtain
     from .fastline import Line
 
 
@@ -45,7 +48,7 @@ def run(line: Line, *, only_create: bool = False) -> int:
         require(interactive=options.interactive, tty=options.tty)
     _check_cidfile(options)
     home = default_home()
-    target = resolve(home, line.image, _progress_of(own))
+    target = resolve(home, line.image, _progress_of(own), _obtain(own, options.platform))
     _say_what_it_is(target, quiet=bool(own["quiet"]))
     signals.hold()
     try:
@@ -164,6 +167,21 @@ def _progress_of(own: dict[str, Any]) -> Callable[[], Progress] | None:
         return chosen("auto")
 
     return make
+
+
+def _obtain(own: dict[str, Any], platform: str) -> Obtain:
+    """Return how IMAGE is come by; nothing heavy is imported before it has to be pulled."""
+    from ..container.words import one_of
+    from ..image.obtain import MISSING, POLICIES, Obtain
+
+    policy = one_of(own["pull"] or MISSING, "pull policy", POLICIES)
+    return Obtain(policy, platform, None if own["quiet"] else _announced)
+
+
+def _announced(name: str) -> AbstractContextManager[Callable[[Event], None]]:
+    from .transfer import announced
+
+    return announced(name)
 
 
 def _check_cidfile(options: RunOptions) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..image.build_progress import Progress
+    from ..image.obtain import Obtain
     from ..image.store import Image
     from .home import Home
 
@@ -48,13 +49,19 @@ class Target(Record):
     bundle: str = ""
 
 
-def resolve(home: Home, text: str, progress: Callable[[], Progress] | None = None) -> Target:
-    """Return what ``text`` stands for; builds or loads it first where that is needed.
+def resolve(
+    home: Home,
+    text: str,
+    progress: Callable[[], Progress] | None = None,
+    how: Obtain | None = None,
+) -> Target:
+    """Return what ``text`` stands for; builds, loads or pulls it first where that is needed.
 
     Args:
         home: where images are kept.
         text: a directory, an archive or the name of an image.
         progress: makes the listener of a build, when there is one.
+        how: whether and how an image is pulled; None pulls one that is missing.
 
     Raises:
         ImageError: there is no such thing, or it is nothing that can be run.
@@ -66,9 +73,11 @@ def resolve(home: Home, text: str, progress: Callable[[], Progress] | None = Non
     if found.kind == OCI_BUNDLE:
         return Target(text, found.why, bundle=path)
     if found.kind == DOCKERFILE_DIR:
-        image = build_directory(home, path, progress() if progress else None)
+        image = build_directory(home, path, progress() if progress else None, how)
     elif found.kind == IMAGE_NAME:
-        image = named(home, text)
+        from ..image.obtain import obtain
+
+        image = obtain(home.images, text, how)
     else:
         image = _load(home, found.kind, path)
     return of_image(text, found.why, image)
@@ -79,26 +88,16 @@ def of_image(text: str, why: str, image: Image) -> Target:
     return Target(text, why, image.config.config, image.id, image.lower_dirs())
 
 
-def named(home: Home, name: str) -> Image:
-    """Return an image by name; one that only a capture makes is captured when missing."""
-    from ..image.capture import capture_named, is_captured_name
-
-    try:
-        return home.images.resolve(name)
-    except ImageError:
-        if not is_captured_name(name):
-            raise
-        return capture_named(home.images, name)
-
-
-def build_directory(home: Home, path: str, progress: Progress | None = None) -> Image:
+def build_directory(
+    home: Home, path: str, progress: Progress | None = None, how: Obtain | None = None
+) -> Image:
     """Build a model directory, or take it from the cache; its image is named after it."""
     from ..image.build import build
     from ..image.build_options import Options
     from .run_step import ContainerExecutor
 
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in os.path.basename(path).lower())
-    options = Options(tags=(name.strip("._-") or "image",))
+    options = Options(tags=(name.strip("._-") or "image",), obtain=how)
     executor = ContainerExecutor(home)
     return build(path, store=home.images, executor=executor, options=options, progress=progress)
 

@@ -14,6 +14,7 @@
     adopt       all layers of an image at once, from whatever ``source`` has them
     registry    pull, push, login, search: the distribution-spec over HTTP
     layout      OCI image layouts, as directory and tar          archive   ``docker save`` tars
+    obtain      an image by name: the one that is here, else captured, else pulled
     sniff       which of all these a path is
 
 Importing this package imports none of them. Nothing here starts a process or enters a rootfs.

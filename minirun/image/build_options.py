@@ -5,11 +5,11 @@ Next: ``build.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .store import Image
+from .obtain import Obtain
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Options:
         platform: as in ``linux/amd64``; "" is this host's.
         network: of RUN steps: ``host``, ``none`` or ``bridge``.
         no_cache: carry out every step.
-        pull: returns an image that the store does not have; None says there is no way to.
+        obtain: how base images are come by; None pulls what is missing, silently.
     """
 
     dockerfile: Path | None = None
@@ -36,4 +36,4 @@ class Options:
     platform: str = ""
     network: str = "host"
     no_cache: bool = False
-    pull: Callable[[str], Image] | None = None
+    obtain: Obtain | None = None

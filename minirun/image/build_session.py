@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ImageError
-from . import capture
 from .build_cache import Cache
 from .build_executor import Executor
 from .build_options import Options
@@ -18,6 +16,7 @@ from .build_progress import Progress
 from .build_sources import Origin
 from .build_state import State
 from .dockerfile_stages import Plan
+from .obtain import obtain
 from .store import Image, Store, link_of
 from .writer import Writer
 
@@ -61,23 +60,8 @@ class Session:
     def find_image(self, name: str) -> Image:
         """Return an image, kept from the collector while this build lasts.
 
-        ``minirun/python`` is captured from this host where it is missing; another is pulled, where
-        the caller has given a way to.
+        ``minirun/python`` is captured from this host where it is missing; another is pulled.
         """
-        try:
-            found = self.store.resolve(name)
-        except ImageError as error:
-            found = self._fetch(name, error)
+        found = obtain(self.store, name, self.options.obtain)
         self.writer.claim(found)
         return found
-
-    def _fetch(self, name: str, missing: ImageError) -> Image:
-        if capture.is_captured_name(self.store.name(name)):
-            self.progress.start(f"[capture] {name} from this host's Python")
-            image = capture.capture_named(self.store, name)
-            self.progress.done(cached=False)
-            return image
-        if self.options.pull is not None:
-            return self.options.pull(name)
-        hint = "FROM minirun/python:3.11 is made from this host's Python; load others first"
-        raise ImageError(missing.message, hint=missing.hint or hint) from missing

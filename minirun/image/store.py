@@ -43,6 +43,14 @@ _HEX = frozenset("0123456789abcdef")
 _ID_LENGTH = 64
 
 
+class NoSuchImage(ImageError):
+    """The store does not have it; ``near`` is True where the hint names what it has instead."""
+
+    def __init__(self, message: str, *, hint: str = "", near: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.near = near
+
+
 class Layer(Record):
     """A layer of an image: its content (diff_id) and the blob it came in."""
 
@@ -299,10 +307,10 @@ def link_of(diff_id: str) -> str:
     return f"l/{name[:26]}"
 
 
-def _not_found(text: str, groups: dict[str, Named]) -> ImageError:
+def _not_found(text: str, groups: dict[str, Named]) -> NoSuchImage:
     import difflib
 
     known = [reference.parse(n, "").familiar for named in groups.values() for n in named.names]
     close = difflib.get_close_matches(text, known, 3)
     hint = f"did you mean {' or '.join(close)}" if close else "see: minirun images"
-    return ImageError(f"no such image: {text}", hint=hint)
+    return NoSuchImage(f"no such image: {text}", hint=hint, near=bool(close))

@@ -113,7 +113,7 @@ class Workshop:
     """Builds Dockerfiles in a store of its own, and looks into the images."""
 
     def __init__(self, top: Path) -> None:
-        self.store = Store(str(top / "store"))
+        self.store = Store(str(top / "store"), "")  # no registry: nothing leads to the internet
         self.executor = ChrootExecutor()
         self.context = top / "context"
         self.context.mkdir()

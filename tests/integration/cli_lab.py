@@ -70,6 +70,7 @@ class Cli:
             "MINIRUN_BRIDGE": self.bridge,
             "MINIRUN_NETWORK_ROOT": str(self.root / "network"),
             "PYTHONWARNINGS": "",
+            "MINIRUN_DEFAULT_REGISTRY": "none",  # a misspelt name must not lead to the internet
             **self.extra,
         }
 
