@@ -14,11 +14,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pickle
 import select
 import shutil
 import signal
+import subprocess
+import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -190,6 +193,33 @@ def attempt(
         return _live(bundle, during, keep_fds)
 
     return Outcome(**act(live, timeout_s))
+
+
+def attempt_afresh(
+    bundle: Bundle,
+    weaken: Callable[[], Sequence[Weakening]],
+    during: Callable[[Container], object] | None = None,
+) -> Outcome:
+    """Attempt it in a new interpreter, which owes nothing to what the tests before have loaded.
+
+    Args:
+        bundle: what to run.
+        weaken: returns the weakenings; like ``during`` a function that its module's name finds.
+        during: see ``attempt``.
+    """
+    argv = [sys.executable, "-c", "from tests.security.lab import afresh; afresh()"]
+    done = subprocess.run(
+        argv, input=pickle.dumps((bundle, weaken, during)), capture_output=True, check=False,
+        cwd=Path(__file__).parents[2], timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    return Outcome(**json.loads(done.stdout))
+
+
+def afresh() -> None:
+    """Be the new interpreter: read what to do, say what came of it."""
+    bundle, weaken, during = pickle.load(sys.stdin.buffer)
+    print(json.dumps(vars(attempt(bundle, *weaken(), during=during))))
 
 
 def act(function: Callable[[], Outcome], timeout_s: float = 20) -> Json:

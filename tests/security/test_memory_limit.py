@@ -10,11 +10,13 @@ end of the conversation is an error with a hint, and everything is taken back (`
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.security.lab import Bundle, attempt
 
-pytestmark = pytest.mark.requires("root", "busybox", "cgroup1")
+pytestmark = pytest.mark.requires("root", "busybox", "cgroups")
 
 MIB = 1 << 20
 
@@ -25,6 +27,23 @@ def test_small_limit_is_enough_to_start(bundle: Bundle, limit: int) -> None:
     bundle.script("echo alive")
 
     outcome = attempt(bundle)
+
+    assert outcome.output == "alive\n", outcome
+
+
+def test_large_program_starts_a_small_container(bundle: Bundle) -> None:
+    """What if whoever forks init has much to forget: what it frees would be copied before."""
+
+    def know_much() -> None:
+        words = [f"{number}" * 8 for number in range(200_000)]
+        kept.extend(words[::9])  # no page of theirs becomes free as a whole
+        sys.path_importer_cache["much"] = words  # type: ignore[assignment]
+
+    kept: list[str] = []
+    bundle.config["linux"]["resources"] = {"memory": {"limit": 8 * MIB}}
+    bundle.script("echo alive")
+
+    outcome = attempt(bundle, know_much)
 
     assert outcome.output == "alive\n", outcome
 
