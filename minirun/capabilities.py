@@ -167,5 +167,5 @@ def _did_you_mean(name: str) -> str:
     from difflib import get_close_matches
 
     full = name.upper() if name.upper().startswith("CAP_") else f"CAP_{name.upper()}"
-    close = get_close_matches(full, BITS, n=1)
+    close = get_close_matches(full, BITS, n=1, cutoff=0.75)
     return f"did you mean {close[0]}?" if close else "see capabilities(7) for the names"

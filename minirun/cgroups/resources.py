@@ -84,6 +84,8 @@ def _check_list(path: str, wanted: str, online: str) -> None:
     except ValueError as error:
         raise SpecError(f"{ROOT}.{path}", str(error), hint="write it as in 0-3,8") from error
     if missing:
+        what = "CPU" if path == "cpu.cpus" else "memory node"
         raise HostError(
-            f"{path}: {wanted}: this host has no {min(missing)}", hint=f"it has {online}"
+            f"{path}: this host has no {what} {min(missing)}, asked for in {wanted!r}",
+            hint=f"it has {online}",
         )

@@ -135,7 +135,7 @@ RESOURCES_ONCE: dict[str, tuple[str, Parser]] = {
     "memory_reservation": ("memory_reservation_bytes", sizes.memory_limit),
     "memory_swappiness": ("memory_swappiness", _number("memory swappiness", -1, 100)),
     "cpus": ("cpus_nano", sizes.cpus_nano),
-    "cpu_shares": ("cpu_shares", _number("cpu shares", 0, 262144)),
+    "cpu_shares": ("cpu_shares", sizes.cpu_shares),
     "cpu_period": ("cpu_period_us", _number("cpu period", 1000, 1_000_000)),
     "cpu_quota": ("cpu_quota_us", _number("cpu quota", -1, _MAX_I64)),
     "cpu_rt_period": ("cpu_rt_period_us", _number("realtime period", 0, 1_000_000)),

@@ -152,6 +152,18 @@ def cpus_nano(text: str) -> int:
     return nano
 
 
+def cpu_shares(text: str) -> int:
+    """Return the weight for --cpu-shares; 0 means the default. See cgroups(7), cpu.shares.
+
+    >>> cpu_shares("512")
+    512
+    """
+    shares = integer(text, "cpu shares", 0, 262144)
+    if shares == 1:
+        raise UsageError(f"invalid cpu shares {text!r}", hint="the minimum is 2; 0 is the default")
+    return shares
+
+
 def cpu_numbers(text: str) -> tuple[int, ...]:
     """Return the numbers of a cpu or memory node list, sorted.
 
@@ -161,6 +173,8 @@ def cpu_numbers(text: str) -> tuple[int, ...]:
     numbers: set[int] = set()
     for part in text.split(","):
         first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(f"invalid cpu list {text!r}", hint="for example 0-3,8")
         low = integer(first, "cpu list", 0, _MAX_CPU)
         high = integer(last, "cpu list", 0, _MAX_CPU) if dash else low
         if low > high:

@@ -223,8 +223,8 @@ def test_shares_that_the_kernel_would_clamp_are_refused_on_v1() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"cpu": {"cpus": "0-8"}}, "this host has no 8"),
-        ({"cpu": {"mems": "1"}}, "this host has no 1"),
+        ({"cpu": {"cpus": "0-8"}}, "this host has no CPU 8, asked for in .0-8."),
+        ({"cpu": {"mems": "1"}}, "this host has no memory node 1"),
         ({"hugepageLimits": [{"pageSize": "16GB", "limit": 0}]}, "no pages of 16GB"),
     ],
 )
