@@ -12,6 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.features import cgroup1_mount, cgroup2_mount
+
 ROOT = Path(__file__).parents[2]
 MINIRUN = ROOT / "scripts" / "minirun-oci"
 APPLETS = "sh true cat echo id pwd sleep ls test stty grep env readlink ps kill tty".split()
@@ -98,6 +100,28 @@ def make_bundle(folder: Path) -> Path:
         (rootfs / "bin" / applet).symlink_to("busybox")
     (rootfs / "etc" / "passwd").write_text("root:x:0:0::/:/bin/sh\nweb:x:1000:1000::/tmp:/bin/sh\n")
     return folder
+
+
+def limits(group: str) -> dict[str, str]:
+    """Return what bounds a group, as the kernel says it: in bytes, processes, microseconds."""
+    if (tree := cgroup2_mount()) is not None:
+        found = {name: (tree / group / f"{name}.max").read_text() for name in ("memory", "pids")}
+        return {name: said.strip() for name, said in found.items()} | {
+            "cpu": (tree / group / "cpu.max").read_text().split()[0]
+        }
+    files = {"memory": "memory.limit_in_bytes", "pids": "pids.max", "cpu": "cpu.cfs_quota_us"}
+    return {name: _v1(name, group, file).strip() for name, file in files.items()}
+
+
+def device_rules(group: str) -> str:
+    """Return what v1 lets be read; v2 has a program for it, see test_unified."""
+    return "" if cgroup2_mount() is not None else _v1("devices", group, "devices.list")
+
+
+def _v1(controller: str, group: str, file: str) -> str:
+    mounted = cgroup1_mount(controller)
+    assert mounted is not None
+    return (mounted / group / file).read_text()
 
 
 class Receiver:

@@ -19,6 +19,7 @@ from minirun.plan import Filter
 from minirun.plan_exec import ExecSetting, plan_exec
 from minirun.record import replace
 from minirun.spec import Capabilities, ExecCpuAffinity, Process, Root, Spec
+from tests.features import cgroup2_mount
 from tests.integration.oci_lab import Runtime, make_bundle
 
 PROCESS = Process("/", ("sh",), capabilities=Capabilities(permitted=("CAP_KILL",)))
@@ -75,13 +76,13 @@ def _process(container: Container, *args: str, **changes: object) -> Process:
     return replace(process_like(container.directory.read_spec(), args), **changes)
 
 
-@pytest.mark.requires("root", "busybox", "cgroup1")
+@pytest.mark.requires("root", "busybox", "cgroups")
 def test_execute_returns_a_pid_that_the_caller_can_wait_for(web: Container) -> None:
     running = execute(web, _process(web, "sh", "-c", "exit 6"))
     assert os.waitstatus_to_exitcode(os.waitpid(running.pid, 0)[1]) == 6
 
 
-@pytest.mark.requires("root", "busybox", "cgroup1")
+@pytest.mark.requires("root", "busybox", "cgroups")
 def test_execute_gives_a_terminal_but_leaves_the_console_alone(web: Container) -> None:
     running = execute(web, _process(web, "sh", "-c", "tty; ls /dev/console", terminal=True))
     shown = b""
@@ -96,7 +97,7 @@ def test_execute_gives_a_terminal_but_leaves_the_console_alone(web: Container) -
     assert b"No such file" in shown
 
 
-@pytest.mark.requires("root", "busybox", "cgroup1")
+@pytest.mark.requires("root", "busybox", "cgroups")
 def test_execute_learns_that_execve_failed(web: Container) -> None:
     script = Path(web.state().rootfs) / "broken"
     script.write_text("#!/nope\n")
@@ -107,25 +108,27 @@ def test_execute_learns_that_execve_failed(web: Container) -> None:
     assert "/nope" in caught.value.hint
 
 
-@pytest.mark.requires("root", "busybox", "cgroup1")
+@pytest.mark.requires("root", "busybox", "cgroups")
 @pytest.mark.parametrize("group", ["../x", "memory:../x", "nope:x"])
 def test_execute_stays_in_the_containers_groups(web: Container, group: str) -> None:
     with pytest.raises(MinirunError):
         execute(web, _process(web, "true"), ExecRequest(cgroups=(group,)))
 
 
-@pytest.mark.requires("root", "busybox", "cgroup1")
+@pytest.mark.requires("root", "busybox", "cgroups")
 def test_execute_joins_an_inner_group(web: Container) -> None:
-    inner = Path("/sys/fs/cgroup/memory/minirun/web/inner")
+    tree = cgroup2_mount()
+    inner = (tree or Path("/sys/fs/cgroup/memory")) / "minirun/web/inner"
+    wanted = "inner" if tree else "memory:inner"
     inner.mkdir()
-    running = execute(web, _process(web, "sleep", "1000"), ExecRequest(cgroups=("memory:inner",)))
+    running = execute(web, _process(web, "sleep", "1000"), ExecRequest(cgroups=(wanted,)))
     assert inner.joinpath("cgroup.procs").read_text().split() == [str(running.pid)]
     os.kill(running.pid, 9)
     os.waitpid(running.pid, 0)
     inner.rmdir()
 
 
-@pytest.mark.requires("root", "busybox", "cgroup1")
+@pytest.mark.requires("root", "busybox", "cgroups")
 def test_execute_refuses_a_pid_that_was_used_again(web: Container) -> None:
     """What if init died and its number now belongs to a process of the host."""
     file = Path(web.directory.file("state.json"))

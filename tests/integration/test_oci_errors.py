@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.oci_lab import Runtime, wait_for_end
 
-pytestmark = pytest.mark.requires("root", "busybox", "cgroup1")
+pytestmark = pytest.mark.requires("root", "busybox", "cgroups")
 
 
 ERRORS = {

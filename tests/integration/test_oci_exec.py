@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.oci_lab import Runtime
 
-pytestmark = pytest.mark.requires("root", "busybox", "cgroup1")
+pytestmark = pytest.mark.requires("root", "busybox", "cgroups")
 
 
 def test_exec_is_in_the_container(oci: Runtime) -> None:

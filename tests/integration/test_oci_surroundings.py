@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.oci_lab import MINIRUN, ROOT, Receiver, Runtime, wait_for_end
 
-pytestmark = pytest.mark.requires("root", "busybox", "cgroup1")
+pytestmark = pytest.mark.requires("root", "busybox", "cgroups")
 
 
 def test_console_socket_gets_the_terminal(oci: Runtime, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_ending_by_signal_is_128_plus_its_number(engine: Engine, signum: int) ->
     assert engine.end_of(record).reason == "signal"
 
 
-@pytest.mark.requires("cgroup1")
+@pytest.mark.requires("cgroups")
 def test_ending_by_oom_has_its_reason_and_the_peak(engine: Engine) -> None:
     limit = ResourceOptions(memory_bytes=16 << 20, memory_swap_bytes=16 << 20)
     script = "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done"
