@@ -7,7 +7,7 @@ Run: python examples/03_user_namespace.py
 Look: before, no capability; afterwards all of them, and uid 0. Yet a file of the host's root
     belongs to nobody (65534), because no id in here stands for him, and it cannot be written.
 Break it: leave out the line that writes uid_map. You are 65534 yourself, in your own namespace.
-Real world: minirun/steps/namespaces.py (make_user_namespace); runc: nsexec.c, update_uidmap
+Real world: minirun/userns.py (make_user_namespace); runc: nsexec.c, update_uidmap
 man: user_namespaces(7), "User and group ID mappings"; capabilities(7)
 """
 

@@ -11,7 +11,7 @@ import sys
 from minirun import kernel
 from minirun.flags import Clone, Mount
 from minirun.spec import IdMapping
-from minirun.steps.namespaces import make_user_namespace
+from minirun.userns import make_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -55,10 +55,14 @@ class Creation:
         self.directory = container.directory
         self.spec = spec
         self.request = request
+        self.cgroup_manager = self._cgroup_manager()
 
     def run(self, attach: Attach | None, observe: Observer | None) -> dict[str, int]:
         """Make the container; see ``Container.create``."""
         validate(self.spec, self.container.host)
+        if self.cgroup_manager == "disabled":
+            # There will be no group whose making could fail for a limit that nobody enforces.
+            open_driver(self.container.host, "", "disabled").apply(self.spec.linux.resources)
         plan, setting = self.plan()
         check_id(self.container.id)
         with self.directory.lock(claim=True):
@@ -88,9 +92,9 @@ class Creation:
         spec, request = self.spec, self.request
         cgroup = ""
         directories: tuple[tuple[str, str], ...] = ()
-        if request.cgroup_manager != "disabled":
+        if self.cgroup_manager != "disabled":
             cgroup = spec.linux.cgroups_path or self._default_cgroup()
-            driver = open_driver(self.container.host, cgroup, manager=request.cgroup_manager)
+            driver = open_driver(self.container.host, cgroup, manager=self.cgroup_manager)
             directories = tuple(driver.dirs.items())
         rootfs = os.path.join(request.bundle, spec.root.path)
         setting = Setting(
@@ -109,10 +113,18 @@ class Creation:
         )
         return plan_create(spec, self.container.host, setting), setting
 
+    def _cgroup_manager(self) -> str:
+        """Return who makes the group; nobody where this user may not and names no place for it."""
+        host, asked = self.container.host, self.request.cgroup_manager
+        somewhere = not self.spec.linux.cgroups_path.startswith("/")
+        if asked == "cgroupfs" and host.rootless and not host.may_make_groups and somewhere:
+            return "disabled"
+        return asked
+
     def _default_cgroup(self) -> str:
         """Return where the group goes when the spec does not say."""
         parent, name = self.request.cgroup_parent, self.container.id
-        if self.request.cgroup_manager == "systemd":
+        if self.cgroup_manager == "systemd":
             return f":{parent}:{name}"  # in the default slice; see ``cgroups/units.py``
         return f"{parent}/{name}"
 
@@ -154,7 +166,7 @@ class Creation:
             oci_version=self.spec.oci_version,
             annotations=dict(self.spec.annotations),
             cgroup=setting.cgroup,
-            cgroup_manager=self.request.cgroup_manager,
+            cgroup_manager=self.cgroup_manager,
             cgroup_directories=dict(setting.cgroup_directories),
         )
 

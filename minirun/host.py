@@ -69,6 +69,8 @@ class Host(Record):
         last_cap: the highest capability that the kernel knows.
         user_namespaces: whether a user namespace can be made.
         in_user_namespace: whether we are in one ourselves, and devices are out of reach.
+        may_set_groups: whether setgroups(2) is allowed in this user namespace.
+        may_make_groups: whether a control group can be made for us: as root, or by delegation.
         apparmor: whether profiles can be applied.
         hugepage_sizes: as the hugetlb controller names them, ``2MB``.
         page_size: in bytes.
@@ -92,6 +94,8 @@ class Host(Record):
     last_cap: int = 40
     user_namespaces: bool = True
     in_user_namespace: bool = False
+    may_set_groups: bool = True
+    may_make_groups: bool = True
     apparmor: bool = False
     hugepage_sizes: tuple[str, ...] = ("2MB", "1GB")
     page_size: int = 4096
@@ -103,6 +107,11 @@ class Host(Record):
     def features(self) -> frozenset[str]:
         """Return the names in ``SINCE`` that this kernel is new enough for."""
         return frozenset(name for name, since in SINCE.items() if self.kernel >= since)
+
+    @property
+    def rootless(self) -> bool:
+        """Return whether the host's root is somebody else: no device, mount or group is ours."""
+        return self.uid != 0 or self.in_user_namespace
 
     @property
     def cpus(self) -> int:
@@ -131,6 +140,8 @@ def probe() -> Host:
         last_cap=_number("/proc/sys/kernel/cap_last_cap", 40),
         user_namespaces=_user_namespaces(int(status.get("CapEff", "0"), 16)),
         in_user_namespace=text("/proc/self/uid_map").split() != ["0", "0", "4294967295"],
+        may_set_groups=text("/proc/self/setgroups") != "deny",
+        may_make_groups=all(os.access(base, os.W_OK) for base in _bases(hierarchies, cgroup2)),
         apparmor=text("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         hugepage_sizes=_hugepage_sizes(),
         page_size=os.sysconf("SC_PAGE_SIZE"),
@@ -150,6 +161,12 @@ def parse_release(release: str) -> tuple[int, int, int]:
     numbers = [int(part) for part in plain.split(".") if part.isdecimal()]
     major, minor, patch = (*numbers, 0, 0, 0)[:3]
     return major, minor, patch
+
+
+def _bases(controllers: Mapping[str, Hierarchy], cgroup2: Hierarchy | None) -> set[str]:
+    """Return the directories in which groups would be made, once each."""
+    wheres = (*controllers.values(), *((cgroup2,) if cgroup2 and not controllers else ()))
+    return {where.base for where in wheres}
 
 
 def _user_namespaces(effective: int) -> bool:

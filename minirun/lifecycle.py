@@ -219,7 +219,7 @@ class Container:
             StateError: ``container not running``, the words that callers look for.
         """
         state = self.state()
-        if everybody:
+        if everybody and state.cgroup_manager != "disabled":
             for pid in self.driver(state).pids(recursive=True):
                 _signal_pid(pid, signum)
             return

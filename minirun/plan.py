@@ -114,7 +114,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     process = spec.process or Process("/", ("true",))
     linux, hooks = spec.linux, parts.hooks_of(spec)
     groups = parts.groups_made(setting, host, linux)
-    binds = parts.prepared_binds(spec)
+    binds = parts.prepared_binds(spec, host)
     new = parts.new_namespaces(linux)
     nnp = process.no_new_privileges
     kept = setting.seccomp
@@ -147,7 +147,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         rootfs.BindRootfs(setting.rootfs),  # pivot_root wants a mount point
         rootfs.OpenRootfs(setting.rootfs),  # paths are walked from this fd
         [parts.mount_step(entry, spec, host, setting) for entry in spec.mounts],  # proc, volumes
-        parts.owns_dev(spec) and parts.device_step(spec),  # null, zero, random, tty
+        parts.owns_dev(spec) and parts.device_step(spec, host),  # null, zero, random, tty
         process.terminal and devices.OpenConsole(process.console_size),  # a pty of our own
         handoff.MakeWorkdir(process.cwd),  # while the root is writable
         setting.network and handoff.AttachNetwork(setting.network),  # veth
@@ -172,7 +172,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         "HOME" not in parts.variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),
         not late and seccomp,  # while we still have CAP_SYS_ADMIN
-        parts.set_identity(process, host),  # groups, gid, uid, capabilities
+        parts.set_identity(process, linux, host),  # groups, gid, uid, capabilities
         identity.ChangeDirectory(process.cwd),  # and prove that it is inside
         handoff.FindExecutable(process.args[0], parts.search_path(process.env)),  # as the user
         seccomp and seccomp.is_watched and parts.send_listener(linux),  # before start

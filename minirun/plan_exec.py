@@ -95,7 +95,7 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),
         not nnp and seccomp,  # while we still have CAP_SYS_ADMIN
-        set_identity(process, host),  # groups, gid, uid, capabilities
+        set_identity(process, spec.linux, host),  # groups, gid, uid, capabilities
         identity.ChangeDirectory(process.cwd),  # and prove that it is inside
         handoff.FindExecutable(process.args[0], search_path(process.env)),  # as the user
         joining.ConfirmContainer(),  # it is still the one that we meant

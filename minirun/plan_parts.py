@@ -22,6 +22,7 @@ from .steps import (
     trees,
 )
 from .steps.base import Step
+from .validate.rootless import may_set_groups
 from .validate.rules import plain
 
 TYPE_CHECKING = False
@@ -167,12 +168,15 @@ def _bind_options(entry: SpecMount) -> MountOptions:
     return options if options.bind else replace(options, bind="bind")
 
 
-def prepared_binds(spec: Spec) -> tuple[trees.HostTree, ...]:
+def prepared_binds(spec: Spec, host: Host) -> tuple[trees.HostTree, ...]:
     """Return the binds whose source must be opened before the namespaces are entered.
 
     In a user namespace the source may be out of reach; a mount that shares or receives events must
-    be cloned while its peers are still visible.
+    be cloned while its peers are still visible. An ordinary user may clone mounts only inside, as
+    the container's root, who is himself.
     """
+    if host.uid != 0:
+        return ()
     in_userns = Clone.CLONE_NEWUSER in separate(spec.linux)
     found = []
     for index, entry in enumerate(spec.mounts):
@@ -197,7 +201,7 @@ def mount_step(entry: SpecMount, spec: Spec, host: Host, setting: Setting) -> St
     """Return the step for one entry of ``mounts``."""
     if _is_bind(entry):
         options = _bind_options(entry)
-        prepared = any(entry.destination == t.destination for t in prepared_binds(spec))
+        prepared = any(entry.destination == t.destination for t in prepared_binds(spec, host))
         return mounts.MountBind(entry.source, entry.destination, options, prepared)
     options = parse(entry.options)
     if entry.type in ("cgroup", "cgroup2"):
@@ -240,11 +244,11 @@ def owns_dev(spec: Spec) -> bool:
     return not any(_is_bind(e) and plain(e.destination) == "/dev" for e in spec.mounts)
 
 
-def device_step(spec: Spec) -> Step:
+def device_step(spec: Spec, host: Host) -> Step:
     """The spec's devices come after the standard ones, and replace those of the same path."""
     wanted = {device.path: device for device in devices.DEFAULT_DEVICES}
     wanted.update({device.path: device for device in spec.linux.devices})
-    in_userns = Clone.CLONE_NEWUSER in separate(spec.linux)
+    in_userns = host.in_user_namespace or Clone.CLONE_NEWUSER in separate(spec.linux)
     return devices.MakeDevices(tuple(wanted.values()), bind=in_userns)
 
 
@@ -262,14 +266,14 @@ def priorities(process: Process, linux: Linux) -> list[Step | None]:
     ]
 
 
-def set_identity(process: Process, host: Host) -> Step:
+def set_identity(process: Process, linux: Linux, host: Host) -> Step:
     """Return the step that makes us the process's user, with its capabilities."""
     held = process.capabilities
     masks = None
     if held is not None:
         sets = (held.bounding, held.effective, held.inheritable, held.permitted, held.ambient)
         masks = identity.CapabilityMasks(*map(caps.mask, sets))
-    return identity.SetIdentity(process.user, masks, host.last_cap)
+    return identity.SetIdentity(process.user, masks, host.last_cap, may_set_groups(linux, host))
 
 
 def confined(process: Process) -> bool:

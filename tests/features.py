@@ -186,6 +186,11 @@ def _tool(name: str, *, option: str = "--version", claim: Callable[[], bool] = _
     return Feature(lambda: _attempt(name, option), claim)
 
 
+def _installed(name: str) -> Feature:
+    """Ask for no version: not every program has one to tell."""
+    return Feature(lambda: "" if shutil.which(name) else f"no {name} in PATH", _always)
+
+
 def _module(name: str) -> Feature:
     return Feature(lambda: _attempt(sys.executable, "-m", name, "--version"), _always)
 
@@ -228,6 +233,10 @@ FEATURES: dict[str, Feature] = {
     "docker": _tool("dockerd"),
     "containerd": _tool("containerd"),
     "podman": _tool("podman"),
+    "newuidmap": _installed("newuidmap"),
+    "pasta": _installed("pasta"),
+    "slirp4netns": _tool("slirp4netns"),
+    "criu": Feature(lambda: _attempt("criu", "check"), _never),
     "skopeo": _tool("skopeo"),
     "umoci": _tool("umoci"),
     "haproxy": _tool("haproxy", option="-v"),

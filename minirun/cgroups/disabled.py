@@ -1,5 +1,8 @@
 """No control groups: the container stays in its caller's, as with ``podman --cgroups=disabled``.
 
+That is what ``--cgroup-manager disabled`` asks for, and what is left to a user to whom no group was
+delegated.
+
 What needs a group is refused by name; what only tidies up does nothing.
 """
 
@@ -50,11 +53,18 @@ class DisabledDriver(Driver):
         if resources is None:
             return
         policy(resources.devices)
-        if asked := writes(resources, self.host):
+        if not (asked := writes(resources, self.host)):
+            return
+        if self.host.may_make_groups:
             raise HostError(
                 f"{asked[0].file} cannot be set: control groups are disabled",
                 hint="remove the limit, or leave --cgroup-manager disabled out",
             )
+        raise HostError(
+            f"{asked[0].file} cannot be set: no control group is delegated to this user",
+            hint="remove the limit; or have a cgroup v2 group delegated: "
+            "systemd-run --user --scope -p Delegate=yes COMMAND",
+        )
 
     def update(self, resources: Resources) -> None:
         """Refuse, as ``apply``."""

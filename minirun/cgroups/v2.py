@@ -180,7 +180,7 @@ class V2Driver(Driver):
 
     def _set_devices(self, rules: Policy) -> None:
         """Attach the program; a container in a user namespace cannot make devices anyway."""
-        if self.host.in_user_namespace:
+        if self.host.rootless:
             return  # bpf(2) is not for us, nor is mknod for the container: the kernel refuses both
         from .bpf import set_device_program
 

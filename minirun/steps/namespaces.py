@@ -16,8 +16,8 @@ import os
 import struct
 
 from .. import kernel
-from ..errors import HostError
 from ..flags import PR_SET_DUMPABLE, Clone, Mount, spell
+from ..userns import make_user_namespace
 from .base import Context, Step, write_file
 
 TYPE_CHECKING = False
@@ -52,58 +52,6 @@ class CreateUserNamespace(Step):
         context.fds["userns"] = make_user_namespace(
             self.uid_mappings, self.gid_mappings, setgroups=self.setgroups
         )
-
-
-def make_user_namespace(
-    uid_mappings: tuple[IdMapping, ...],
-    gid_mappings: tuple[IdMapping, ...],
-    *,
-    setgroups: bool = True,
-) -> int:
-    """Return an fd of a new user namespace that nobody is in.
-
-    Raises:
-        HostError: this kernel makes none for us.
-    """
-    made, proceed = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(proceed[1])  # or our own copy would keep us from seeing the end of file
-        _hold_user_namespace(made[1], proceed[0])
-    os.close(made[1])
-    os.close(proceed[0])
-    try:
-        if os.read(made[0], 1) != b"1":
-            raise HostError(
-                "unshare(CLONE_NEWUSER) was refused",
-                hint="check /proc/sys/user/max_user_namespaces and "
-                "/proc/sys/kernel/unprivileged_userns_clone",
-            )
-        if not setgroups:
-            # Without this a group could be dropped to gain access that the group was denied.
-            write_file(f"/proc/{pid}/setgroups", "deny")
-        # See: user_namespaces(7), "Defining user and group ID mappings".
-        write_file(f"/proc/{pid}/uid_map", _map_text(uid_mappings))
-        write_file(f"/proc/{pid}/gid_map", _map_text(gid_mappings))
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(proceed[1])
-        os.close(made[0])
-        os.waitpid(pid, 0)
-
-
-def _hold_user_namespace(made: int, proceed: int) -> None:
-    """Make the namespace, say so, and keep it alive until the parent has its fd."""
-    try:
-        kernel.unshare(Clone.CLONE_NEWUSER)
-        os.write(made, b"1")
-        os.read(proceed, 1)
-    finally:
-        os._exit(0)
-
-
-def _map_text(mappings: tuple[IdMapping, ...]) -> str:
-    return "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in mappings)
 
 
 class JoinNamespace(Step):

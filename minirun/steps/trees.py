@@ -17,8 +17,8 @@ from ..flags import AT_FDCWD, OpenTree, spell
 from ..mount_options import MountOptions
 from ..record import Record
 from ..spec import IdMapping
+from ..userns import make_user_namespace
 from .base import Context, Step, quoted
-from .namespaces import make_user_namespace
 from .overlay import map_owners
 
 TYPE_CHECKING = False

@@ -9,6 +9,7 @@ system (whether a path exists, or is a link) is for the steps, which look when t
     process.py      who runs, with which words, numbers and limits
     isolation.py    namespaces, id mappings, sysctls, clocks
     filesystem.py   root, mounts, devices, masked paths
+    rootless.py     what an ordinary user cannot have
     rules.py        the handful of checks that they are made of
 
 Pure. Next: ``plan.py``, which may rely on all of it.
@@ -20,7 +21,7 @@ from ..cgroups.devices import policy
 from ..cgroups.resources import writes
 from ..errors import SpecError
 from ..seccomp import words as seccomp_words
-from . import filesystem, isolation, process
+from . import filesystem, isolation, process, rootless
 from .rules import absolute, is_digits, items, one_of, refuse
 
 TYPE_CHECKING = False
@@ -49,6 +50,7 @@ def validate(spec: Spec, host: Host) -> None:
     if spec.process:
         process.check(spec.process, host)
     isolation.check(spec, host)
+    rootless.check(spec, host)
     if spec.hooks:
         check_hooks(spec.hooks)
     _linux(spec.linux, host)

@@ -194,8 +194,9 @@ def test_helper_without_power_is_named(tmp_path: Path) -> None:
 def test_host_that_forbids_user_namespaces_is_named(bundle: Bundle, tmp_path: Path) -> None:
     """A namespace with a limit of 0 stands for such a host: the switch is each namespace's own."""
     bundle.config("true")
+    shutil.copy(bundle.path / "config.json", tmp_path)
     forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    runtime = (MINIRUN, "--root", tmp_path / "state", "run", "--bundle", bundle.path, "forbidden")
+    runtime = (MINIRUN, "--root", tmp_path / "state", "run", "--bundle", tmp_path, "forbidden")
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *map(str, runtime)],
         capture_output=True, text=True, check=False, timeout=30,
