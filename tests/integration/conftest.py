@@ -9,6 +9,7 @@ import pytest
 
 from minirun.engine.home import Home
 from tests.integration.engine_lab import Engine, make_rootfs
+from tests.integration.lifecycle_lab import Lab
 from tests.integration.oci_lab import Runtime, make_bundle
 
 
@@ -22,6 +23,14 @@ def engine_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine(engine_rootfs: Path, data_root: Path, state_root: Path) -> Iterator[Engine]:
     """Return an engine; what the test made with it is taken away afterwards."""
     made = Engine(Home(str(data_root), str(state_root)), engine_rootfs)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lab(engine_rootfs: Path, state_root: Path, data_root: Path, tmp_path: Path) -> Iterator[Lab]:
+    """Return what makes containers without an engine, and takes them away."""
+    made = Lab(state_root, engine_rootfs, tmp_path)
     yield made
     made.close()
 

@@ -1,152 +1,23 @@
-"""Create, start, kill, delete on the real kernel; every way to fail, and every moment to die."""
+"""Create, start, kill, delete on the real kernel, and every way that a config can be wrong.
+
+What happens when the runtime itself fails or dies on the way is in ``test_killed.py``.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import count
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from minirun import creation
-from minirun import plan as planning
-from minirun.decode import decode
-from minirun.errors import MinirunError, NotFoundError, StateError, StepError
+from minirun.errors import NotFoundError, StateError, StepError
 from minirun.host import probe
-from minirun.lifecycle import Container, Request
-from minirun.plan import Plan
-from minirun.spec import Spec
-from minirun.steps.base import Context, Step
-from minirun.steps.overlay import Overlay
-from tests.integration.engine_lab import eventually, kill_hard
-from tests.offspring import Offspring
+from minirun.lifecycle import Container
+from tests.integration.engine_lab import kill_hard
+from tests.integration.lifecycle_lab import Json, Lab, footprint, fork
 
 pytestmark = pytest.mark.requires("root", "overlay", "busybox")
-
-NAMESPACES = ("mount", "pid", "uts", "ipc", "network", "cgroup")
-REMAPPED = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-_numbers = count()
-Json = dict[str, Any]
-
-
-class Broken(Step):
-    """A step that fails in place of another."""
-
-    id = "broken"
-    inner: Step
-
-    @property
-    def title(self) -> str:
-        return self.inner.title
-
-    @property
-    def lane(self) -> str:  # type: ignore[override]
-        return self.inner.lane
-
-    @property
-    def hands_over(self) -> bool:  # type: ignore[override]
-        return self.inner.hands_over
-
-    def apply(self, context: Context) -> None:
-        del context
-        raise MinirunError("broken on purpose")
-
-
-class Lab:
-    """Makes containers of one root file system, and takes them away."""
-
-    def __init__(self, root: Path, rootfs: Path, folder: Path) -> None:
-        self.root, self.rootfs, self.folder = root, rootfs, folder
-        self.made: list[Container] = []
-        self.offspring = Offspring()
-
-    def config(self, *args: str, **process: Any) -> Json:  # noqa: ANN401
-        """Return a config.json with a read-write overlay root, /proc and /dev."""
-        return {
-            "ociVersion": "1.2.0",
-            "root": {"path": "rootfs"},
-            "hostname": "lab",
-            "process": {"cwd": "/", "args": list(args), "env": ["PATH=/bin"], **process},
-            "mounts": [
-                {"destination": "/proc", "type": "proc", "source": "proc"},
-                {
-                    "destination": "/dev",
-                    "type": "tmpfs",
-                    "source": "tmpfs",
-                    "options": ["mode=755"],
-                },
-                {"destination": "/dev/pts", "type": "devpts", "options": ["newinstance"]},
-            ],
-            "linux": {"namespaces": [{"type": kind} for kind in NAMESPACES]},
-        }
-
-    def container(self, name: str = "") -> Container:
-        made = Container(str(self.root), name or f"lab-{os.getpid()}-{next(_numbers)}", probe())
-        self.made.append(made)
-        return made
-
-    def create(self, container: Container, config: Json, out: int = -1, **more: Any) -> None:  # noqa: ANN401
-        """Create it with its output going to a descriptor."""
-        null = os.open(os.devnull, os.O_RDWR)
-        out = null if out < 0 else out
-        layers = self.folder / container.id
-        for name in ("upper", "work"):
-            (layers / name).mkdir(parents=True, exist_ok=True)
-        stack = Overlay((str(self.rootfs),), str(layers / "upper"), str(layers / "work"))
-        spec = decode(Spec, config)
-        request = Request(container.id, str(self.folder), overlay=stack, stdio=(null, out, out))
-        try:
-            container.create(spec, request, **more)
-        finally:
-            os.close(null)
-
-    def run(self, config: Json) -> tuple[int, str]:
-        """Return the exit code and the output of one container."""
-        container = self.container()
-        out = os.memfd_create("out")
-        try:
-            self.create(container, config, out)
-            pid = container.state().pid
-            container.start()
-            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            container.delete()
-            return code, os.pread(out, 1 << 20, 0).decode()
-        finally:
-            os.close(out)
-
-    def sh(self, script: str, **process: Any) -> str:  # noqa: ANN401
-        """Return what a script prints; it must succeed."""
-        code, text = self.run(self.config("sh", "-c", script, **process))
-        assert code == 0, text
-        return text
-
-    def close(self) -> None:
-        for container in self.made:
-            container.delete(force=True)
-        eventually(self.offspring.reap, lambda left: not left)
-
-
-@pytest.fixture
-def lab(engine_rootfs: Path, state_root: Path, data_root: Path, tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(state_root, engine_rootfs, tmp_path)
-    yield made
-    made.close()
-
-
-def footprint(state_root: Path) -> set[str]:
-    """Return what a container of this process leaves on a host: state, groups, mounts."""
-    ours = f"lab-{os.getpid()}-"
-    found = {f"state {name}" for name in os.listdir(state_root) if name[0] != "."}
-    for tree in ("minirun", "*/minirun"):  # v2 has one, v1 one for each controller
-        found |= set(map(str, Path("/sys/fs/cgroup").glob(f"{tree}/{ours}*")))
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    return found | {line.split()[4] for line in mounts if ours in line}
-
 
 # ── status ────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,94 +133,6 @@ def test_eight_at_a_time(lab: Lab) -> None:
 
     pids = [fork(live) for _ in range(8)]
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids] == [0] * 8
-
-
-def fork(act: Callable[[], object]) -> int:
-    """Run something in a child: exit code 0, 5 for a StateError, 6 for what should not be."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        act()
-        os._exit(0)
-    except StateError:
-        os._exit(5)
-    finally:
-        os._exit(6)
-
-
-# ── failing and dying at every step ───────────────────────────────────────────────────────────
-
-
-def steps_of(lab: Lab, config: Json) -> tuple[Step, ...]:
-    container = Container(str(lab.root), "plan", probe())
-    stack = Overlay(("/",), "/u", "/w")
-    request = Request("plan", str(lab.folder), overlay=stack)
-    return container.plan(decode(Spec, config), request)[0].steps
-
-
-def full(lab: Lab, *, remapped: bool) -> Json:
-    """Return a config that has almost every step there is."""
-    config = lab.config("true", noNewPrivileges=True, oomScoreAdj=500)
-    config["process"]["rlimits"] = [{"type": "RLIMIT_NOFILE", "hard": 512, "soft": 256}]
-    hook = [{"path": "/bin/true"}]
-    config["hooks"] = dict.fromkeys(("prestart", "createRuntime", "createContainer"), hook)
-    config["root"]["readonly"] = True
-    linux = config["linux"]
-    linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
-    linux["maskedPaths"], linux["readonlyPaths"] = ["/proc/keys"], ["/proc/sys"]
-    if remapped:
-        linux["namespaces"].append({"type": "user"})
-        linux["uidMappings"] = linux["gidMappings"] = REMAPPED
-        bind = {"destination": "/vol", "type": "bind", "source": str(lab.folder)}
-        config["mounts"].append({**bind, "options": ["rbind", "idmap"]})
-    return config
-
-
-@pytest.mark.parametrize("remapped", [False, True], ids=["plain", "userns"])
-def test_every_step_that_fails_is_named_and_leaves_nothing(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, remapped: bool
-) -> None:
-    config = full(lab, remapped=remapped)
-    before, make = footprint(lab.root), planning.plan_create
-    last = next(i for i, step in enumerate(steps_of(lab, config)) if step.hands_over)
-    for index in range(last):
-
-        def breaking(*args: Any, at: int = index) -> Plan:  # noqa: ANN401
-            steps = list(make(*args).steps)
-            steps[at] = Broken(steps[at])
-            return Plan(tuple(steps))
-
-        monkeypatch.setattr(creation, "plan_create", breaking)
-        step = steps_of(lab, config)[index].title
-        with pytest.raises(StepError, match="broken on purpose") as caught:
-            lab.create(lab.container(), config)
-        assert caught.value.step == step
-        assert footprint(lab.root) == before, step
-    eventually(lab.offspring.reap, lambda left: not left)
-
-
-@pytest.mark.parametrize("remapped", [False, True], ids=["plain", "userns"])
-def test_runtime_killed_at_every_step_leaves_the_id_free(lab: Lab, remapped: bool) -> None:
-    """What if the runtime dies by kill -9 after step k? The next create clears up after it."""
-    config = full(lab, remapped=remapped)
-    name = f"lab-{os.getpid()}-killed"
-    before = footprint(lab.root)
-    last = next(i for i, step in enumerate(steps_of(lab, config)) if step.hands_over)
-    for index in range(last):
-
-        def die(at: int, _step: Step, _seconds: float, wanted: int = index) -> None:
-            if at == wanted:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        pid = fork(partial(lab.create, lab.container(name), config, observe=die))
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-        container = lab.container(name)
-        if index % 2 and index < last - 1:  # after save-state it exists, and is stopped
-            lab.create(container, config)
-            assert container.state().status == "created"
-        container.delete(force=True)
-        assert footprint(lab.root) == before, index
 
 
 # ── hooks ─────────────────────────────────────────────────────────────────────────────────────
