@@ -10,6 +10,7 @@ Next: ``reconcile.py``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from minirun import MinirunError
@@ -41,13 +42,18 @@ class Store(Protocol):
     def load(self) -> Desired:
         """Return everything that is wanted."""
 
-    def commit(self, entries: Mapping[str, Entry | None], events: tuple[Event, ...]) -> None:
+    def commit(
+        self,
+        entries: Mapping[str, Entry | None],
+        events: tuple[Event, ...],
+        seen: Desired | None = None,
+    ) -> None:
         """Write entries (None deletes) and events in one transaction, durably.
 
         A deleted entry's ``next_serial`` is kept for whoever takes the name next.
 
         Raises:
-            MinirunError: nothing was written.
+            MinirunError: nothing was written; an entry may have been changed since it was ``seen``.
         """
 
 
@@ -98,11 +104,17 @@ class Controller:
         )
 
     def tick(self) -> Outcome:
-        """Look, decide, commit, act; return what was decided."""
+        """Look, decide, commit, act; return what was decided.
+
+        Raises:
+            MinirunError: nothing was done, since it could not be written down or a person has
+                changed something meanwhile; look again.
+        """
         observed = self.observe()
-        outcome = reconcile(self._store.load(), observed, self._monotonic())
+        desired = self._store.load()
+        outcome = reconcile(desired, observed, self._monotonic())
         if outcome.entries or outcome.events:
-            self._store.commit(outcome.entries, outcome.events)
+            self._store.commit(outcome.entries, outcome.events, desired)
         for effect in outcome.effects:
             self._attempt(effect)
         return outcome
@@ -115,7 +127,8 @@ class Controller:
         except MinirunError as error:
             if self._failing.get(key) != error.message:
                 self._failing[key] = error.message
-                self._store.commit({}, (_failure(*key, error),))
+                with suppress(MinirunError):  # on a full disk the other effects still count
+                    self._store.commit({}, (_failure(*key, error),))
         else:
             self._failing.pop(key, None)
 

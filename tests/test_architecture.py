@@ -69,6 +69,7 @@ PURE = (
     "scheduler.observed",
     "scheduler.entry",
     "scheduler.actions",
+    "scheduler.codec",
     "scheduler.units",
     "scheduler.validate",
     "scheduler.cron",

@@ -337,7 +337,12 @@ class FakeStore:
     def load(self) -> Desired:
         return Desired(dict(self.entries), self.quotas)
 
-    def commit(self, entries: Mapping[str, Entry | None], events: tuple[Event, ...]) -> None:
+    def commit(
+        self,
+        entries: Mapping[str, Entry | None],
+        events: tuple[Event, ...],
+        seen: Desired | None = None,
+    ) -> None:
         for name, entry in entries.items():
             if entry is None:
                 if gone := self.entries.pop(name, None):

@@ -162,10 +162,15 @@ class Simulation(World):
         made.chaos, made.seen = self.chaos, self.seen
         return made
 
-    def _commit(self, entries: Mapping[str, Entry | None], events: tuple[Event, ...]) -> None:
+    def _commit(
+        self,
+        entries: Mapping[str, Entry | None],
+        events: tuple[Event, ...],
+        seen: Desired | None = None,
+    ) -> None:
         before = self.store.load()
         commit = type(self.store).commit
-        self.chaos.around("commit", lambda: commit(self.store, entries, events))
+        self.chaos.around("commit", lambda: commit(self.store, entries, events, seen))
         _check(before, entries)
 
     def _later(self, act: Callable[[], object]) -> None:
