@@ -84,7 +84,8 @@ class V2Driver(Driver):
         try:
             files.write(self.directory + "/cgroup.kill", "1")
         except SyscallError as error:
-            if error.errno != errno.ENOENT:
+            # ENODEV: removed between our open and our write, as systemd does when the last one ends.
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
             if self.exists():
                 self._kill_by_hand()

@@ -102,4 +102,3 @@ def test_default_path_is_a_scope_of_the_system_slice(lab: Lab) -> None:
     del lab.linux["cgroupsPath"]
     lab.linux["namespaces"] = [n for n in lab.linux["namespaces"] if n["type"] != "cgroup"]
     assert lab.run("cat /proc/self/cgroup") == "0::/system.slice/minirun-c.scope\n"
-    lab.linux["cgroupsPath"] = f"system.slice:minirun:test{os.getpid()}"

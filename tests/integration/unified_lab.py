@@ -104,10 +104,11 @@ def laboratory(state_root: Path, data_root: Path, manager: str = "cgroupfs") -> 
     for name in (*APPLETS.split(), "mknod", "kill", "find"):
         (rootfs / "bin" / name).symlink_to("busybox")
     made = Lab(folder, state_root, manager)
+    group = made.group
     yield made
     made.call("delete", "--force", "c", check=False)
     shutil.rmtree(folder)
-    assert not made.group.exists()
+    assert not group.exists()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
