@@ -84,7 +84,7 @@ class V2Driver(Driver):
         try:
             files.write(self.directory + "/cgroup.kill", "1")
         except SyscallError as error:
-            # ENODEV: removed between our open and our write, as systemd does when the last one ends.
+            # ENODEV: removed between open and write, as systemd does once the last one has ended.
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
             if self.exists():
