@@ -1,13 +1,13 @@
 """The warm fork server: a single-threaded process that has imported everything, and forks.
 
-    client ── {"id": …} + fd ──▶ launcher ── fork ──▶ shim ── fork ──▶ init
+    client ── {"id": …} + fd ──▶ launcher ── order + fd ──▶ spare shim ── fork ──▶ init
 
 A program with threads must neither fork nor unshare, so the scheduler asks here; and a command that
 finds a launcher saves itself the imports that a start needs. The launcher keeps no state: a shim
 that was forked does not need it any more, and killing it loses nothing.
 
 Whoever can connect can start containers, so the socket belongs to the launcher's user alone, and
-the kernel is asked who is there. See: unix(7), SO_PEERCRED. Next: ``shim/supervise.py``.
+the kernel is asked who is there. See: unix(7), SO_PEERCRED. Next: ``shim/spare.py``.
 """
 
 from __future__ import annotations
@@ -17,20 +17,24 @@ import array
 import gc
 import json
 import os
+import select
 import signal
 import struct
 
 from .errors import MinirunError, StateError
 from .shim import listen
 from .shim.place import Place
-from .shim.supervise import supervise
+from .shim.spare import Spare, fork_shim
 from .state import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn
 
 _LARGEST = 65536
+#: How long nobody must ask for anything before a spare shim is forked.
+PAUSE_MS = 30
 
 
 def preload() -> None:
@@ -69,10 +73,22 @@ def serve(path: str, ready: Callable[[], object] = lambda: None) -> None:
         signal.signal(number, _end)
     ready()
     try:
-        while True:
-            _serve_one(listener)
+        _serve(listener)
     except _Ended:
         os.unlink(path)
+
+
+def _serve(listener: _socket.socket) -> NoReturn:
+    """Serve one client after another; in a pause, get a shim ready for the next.
+
+    Not at once: the next fork would take the processor that the last container starts on.
+    """
+    spare: Spare | None = None
+    poll = select.poll()
+    poll.register(listener.fileno(), select.POLLIN)
+    while True:
+        asked = poll.poll(None if spare else PAUSE_MS)
+        spare = _serve_one(listener, spare) if asked else Spare()
 
 
 class _Ended(Exception):
@@ -92,21 +108,25 @@ def _refuse_second(path: str) -> None:
     raise StateError(f"a launcher listens at {path} already", hint="one for each state root")
 
 
-def _serve_one(listener: _socket.socket) -> None:
-    """Accept one client, do what it asks, hang up."""
+def _serve_one(listener: _socket.socket, spare: Spare | None) -> Spare | None:
+    """Accept one client, do what it asks, hang up; return the spare shim if it is left."""
     link = _socket.socket(fileno=listen.accept(listener))
     link.settimeout(1.0)  # a client that connects and says nothing holds nobody up for long
     fds: list[int] = []
     try:
         if _is_ours(link):
             place = _hear(link, fds)
-            _fork_shim(place, fds, link, listener)
+            taken, spare = spare, None
+            if not (taken and taken.take(place, fds[0])):
+                fork_shim(place, fds[0])
+            link.send(b"k")
     except (OSError, ValueError, MinirunError):
-        return  # a malformed request: the client sees the end of the conversation
+        return spare  # a malformed request: the client sees the end of the conversation
     finally:
         for fd in fds:
             os.close(fd)
         link.close()
+    return spare
 
 
 def _is_ours(link: _socket.socket) -> bool:
@@ -136,17 +156,3 @@ def _hear(link: _socket.socket, fds: list[int]) -> Place:
         raise ValueError("not a request")
     check_id(container_id)
     return Place(data_root, root, container_id)
-
-
-def _fork_shim(
-    place: Place, fds: list[int], link: _socket.socket, listener: _socket.socket
-) -> None:
-    """Answer ``k`` once the shim is forked."""
-    if os.fork() == 0:
-        try:
-            listener.close()
-            link.close()
-            supervise(place, fds[0])
-        finally:
-            os._exit(1)
-    link.send(b"k")

@@ -15,7 +15,8 @@ import select
 
 from ..errors import MinirunError, StateError
 from ..quickjson import dumps, loads
-from ..shim import frames, listen, spare
+from ..shim import frames, listen
+from ..shim.spare import fork_shim
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,14 +119,12 @@ def start(home: Home, container_id: str, *, narrate: str = "") -> Session:
     Raises:
         OSError: no process could be forked.
     """
-    if not narrate:
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        asked = _ask_launcher(home, container_id, theirs.fileno())
-        theirs.close()
-        if asked:
-            return Session(ours.detach())
-        ours.close()
-    return Session(spare.give_order(home.place(container_id), narrate))
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    client = theirs.fileno()
+    if narrate or not _ask_launcher(home, container_id, client):
+        fork_shim(home.place(container_id), client, narrate)
+    theirs.close()
+    return Session(ours.detach())
 
 
 def attach(home: Home, container_id: str) -> Session:

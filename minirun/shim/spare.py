@@ -1,10 +1,10 @@
-"""A shim that is forked before anybody knows what for.
+"""A shim that is forked before anybody asks for one.
 
-What a start must import takes longer than the start itself, and so does reading a command line. On
-two processors they need not wait for each other: a command that will surely start a container
-forks its shim first, and both go about their imports. The order, which container it is, follows
-later over the socket that stays their conversation. End of file instead means that there was none
-to start.
+Most of what a fork costs comes after it: each page that either side touches is copied. None of
+that depends on which container the shim is for. So a launcher that has nothing to do keeps one
+shim ahead: forked, gone from its side, and warm, because it has rehearsed a start. What follows
+over a socket is the order: a container, and the client's end of the conversation. End of file
+instead means that the launcher is gone.
 
 Next: ``supervise.py``.
 """
@@ -13,61 +13,84 @@ from __future__ import annotations
 
 import _socket
 import os
-import signal
+import struct
 
 from ..quickjson import dumps, loads
+from .place import Place
+from .supervise import leave_caller, supervise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .place import Place
-
-_spare = -1
 _LARGEST = 65536
 
 
-def prepare() -> None:
-    """Fork a shim that waits for its order. Call it early, in a process with one thread."""
-    global _spare
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    if os.fork() == 0:
-        ours.close()
-        _wait_for_order(theirs.detach())
-    theirs.close()
-    _spare = ours.detach()
-
-
-def give_order(place: Place, narrate: str) -> int:
-    """Tell the spare shim, or a new one, what to start; return the socket to hear it from.
+def fork_shim(place: Place, client: int, narrate: str = "") -> None:
+    """Fork the shim of a container, which keeps nothing that we have open but its client.
 
     Args:
         place: of the container.
+        client: see ``supervise``.
         narrate: see ``narrate.narrator``.
     """
-    global _spare
-    if _spare < 0:
-        prepare()
-    client, _spare = _spare, -1
-    order = {"data": place.data, "root": place.root, "id": place.id, "narrate": narrate}
-    os.write(client, dumps(order).encode() + b"\n")
-    return client
+    if os.fork() == 0:
+        try:
+            supervise(place, client, narrate)
+        finally:
+            os._exit(1)
 
 
-def _wait_for_order(client: int) -> NoReturn:
-    """Import what a start needs, then wait, then be the shim."""
-    try:
-        os.setsid()  # Ctrl-C is for the command, which then hangs up
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        from . import ending, run
-        from .place import Place
-        from .supervise import supervise
+class Spare:
+    """A shim without a container."""
 
-        del ending, run
-        order = os.read(client, _LARGEST)
-        if order:
-            held = loads(order)
-            place = Place(held["data"], held["root"], held["id"])
-            supervise(place, client, held["narrate"])
-    finally:
+    def __init__(self) -> None:
+        self._order, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            try:
+                _wait_for_order(theirs)
+            finally:
+                os._exit(1)
+        theirs.close()
+
+    def take(self, place: Place, client: int) -> bool:
+        """Give it a container; False where it has died meanwhile. It is a spare no more."""
+        order = dumps({"data": place.data, "root": place.root, "id": place.id}).encode()
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", client))]
+        try:
+            self._order.sendmsg([order], rights, _socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        finally:
+            self._order.close()
+        return True
+
+
+def _wait_for_order(order: _socket.socket) -> NoReturn:
+    """Get warm, then wait, then be the shim."""
+    leave_caller(order.fileno())
+    rehearse()
+    space = _socket.CMSG_SPACE(4)
+    data, ancillary, _, _ = order.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
+    if not data or not ancillary:
         os._exit(0)
+    (client,) = struct.unpack("i", ancillary[0][2])
+    held = loads(data)
+    supervise(Place(held["data"], held["root"], held["id"]), client)
+
+
+def rehearse() -> None:
+    """Do everything of a start that has no effect, with a container that is not there."""
+    from ..creation import Creation
+    from ..decode import decode, encode
+    from ..host import probe
+    from ..lifecycle import Container, Request
+    from ..oci.spec import default
+    from ..spec import Spec
+    from ..validate import validate
+
+    spec = decode(Spec, loads(dumps(default())))
+    dumps(encode(spec))
+    container = Container("/nonexistent", "rehearsal", probe())
+    validate(spec, container.host)
+    Creation(container, spec, Request("rehearsal", "/nonexistent")).plan()

@@ -49,7 +49,7 @@ def supervise(place: Place, client: int, narrate: str = "") -> NoReturn:
         narrate: see ``narrate.narrator``.
     """
     try:
-        _leave_caller(client)
+        leave_caller(client)
         shim = Shim(place, client)
         shim.begin(narrator(client, narrate))
         shim.loop()
@@ -57,8 +57,8 @@ def supervise(place: Place, client: int, narrate: str = "") -> NoReturn:
         os._exit(0)
 
 
-def _leave_caller(client: int) -> None:
-    """Own session, no terminal, no descriptors of the caller, deaf to the keyboard's signals."""
+def leave_caller(client: int) -> None:
+    """Own session, no terminal, deaf to the keyboard, and no descriptor but the client's."""
     if os.getsid(0) != os.getpid():
         os.setsid()
     signal.set_wakeup_fd(-1)  # the caller's pipe: its number will soon be somebody else's

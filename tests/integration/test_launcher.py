@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import signal
 import socket
 import statistics
@@ -15,11 +16,8 @@ import pytest
 
 from minirun.engine.start import launcher_socket
 from minirun.launcher import serve
-from tests.integration.engine_lab import (
-    Engine,
-    hear,
-    kill_hard,
-)
+from tests.integration.engine_lab import PATIENCE_S, Engine, eventually, hear, kill_hard
+from tests.offspring import children
 
 pytestmark = pytest.mark.requires("root", "overlay", "seccomp", "busybox")
 
@@ -101,7 +99,8 @@ def test_launcher_refuses_nonsense_and_lives_on(
     open_before = len(os.listdir(f"/proc/{launcher}/fd"))
     assert ask(engine, request_text.encode()) == b""
     assert engine.run("true").code == 0
-    assert len(os.listdir(f"/proc/{launcher}/fd")) == open_before
+    # The one more is the way to the spare shim.
+    assert len(os.listdir(f"/proc/{launcher}/fd")) in (open_before, open_before + 1)
 
 
 def test_launcher_refuses_a_request_without_its_descriptor(engine: Engine, launcher: int) -> None:
@@ -164,3 +163,44 @@ def test_launcher_starts_within_the_promised_time(engine: Engine, launcher: int)
         spent.append(time.perf_counter() - began)
         hear(session)
     assert statistics.median(spent) < 0.25
+
+
+# ── the spare shim ────────────────────────────────────────────────────────────────────────────
+
+
+def spare_of(launcher: int) -> int:
+    """Return the pid of the shim that a launcher at rest keeps ahead."""
+    return int(min(eventually(lambda: children(launcher), bool)))
+
+
+def test_spare_becomes_the_next_shim(engine: Engine, launcher: int) -> None:
+    spare = spare_of(launcher)
+    record = engine.detached("sleep", "1000")
+    assert engine.state(record).shim_pid == spare
+    eventually(lambda: children(launcher), lambda pids: len(pids) == 2)  # it and the next
+
+
+def test_spare_that_was_killed_is_not_missed(engine: Engine, launcher: int) -> None:
+    kill_hard(spare_of(launcher))
+    assert engine.run("true").code == 0
+
+
+def test_spare_holds_nothing_open_but_its_order(launcher: int) -> None:
+    """What if it kept the launcher's socket? Clients of a dead launcher would wait for ever."""
+    spare = spare_of(launcher)
+    links = eventually(lambda: open_files(spare), lambda found: len(found) == 4)
+    assert sorted(link.partition(":")[0] for link in links) == ["/dev/null"] * 3 + ["socket"]
+
+
+def test_spare_ends_with_its_launcher(engine: Engine) -> None:
+    pid = fork_launcher(engine)
+    pidfd = os.pidfd_open(spare_of(pid))
+    end_launcher(pid, signal.SIGKILL)
+    assert select.select([pidfd], [], [], PATIENCE_S)[0]
+    os.close(pidfd)
+    os.unlink(launcher_socket(engine.home))
+
+
+def open_files(pid: int) -> list[str]:
+    folder = f"/proc/{pid}/fd"
+    return [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
