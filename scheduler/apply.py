@@ -1,4 +1,4 @@
-"""How a person's wish gets into an entry: apply, roll back, promote, restart, delete.
+"""How a person's wish gets into an entry: apply, roll back, promote, run, delete.
 
 Each function takes what the store has and returns what it should have; the reconciler does the
 rest. May not import anything with an effect.
@@ -11,7 +11,7 @@ from dataclasses import replace
 from minirun import ScheduleError
 
 from .autoscale import after_restart
-from .entry import KEPT_REVISIONS, Entry, Rollout, Scale, Stage, State
+from .entry import KEPT_REVISIONS, Entry, JobRun, Rollout, Scale, Stage, State
 from .model import Deployment, Kind, Revision, digest
 from .rollout import NOTHING_YET
 from .stages import promoted
@@ -145,6 +145,22 @@ def promote(entry: Entry, now: float) -> Entry:
     if entry.rollout.stage is not Stage.CANARY:
         raise ScheduleError(f"{entry.deployment.name} has no canary", status=409)
     return replace(entry, rollout=promoted(entry.rollout, now))
+
+
+def ran(entry: Entry, now: float) -> Entry:
+    """Return the entry of a job or cron with a new run begun.
+
+    Raises:
+        ScheduleError: it is a service, or a run is still going on (409).
+    """
+    name, run = entry.deployment.name, entry.run
+    if entry.deployment.kind is Kind.SERVICE:
+        raise ScheduleError(f"{name} is a service: it always runs", status=409)
+    if run.number and not run.outcome:
+        hint = "wait until it has ended, or delete the job"
+        raise ScheduleError(f"run {run.number} of {name} is still going", status=409, hint=hint)
+    begun = JobRun(number=run.number + 1, started_at=now, due_unix_s=run.due_unix_s)
+    return replace(entry, run=begun)
 
 
 def deleted(entry: Entry) -> Entry:

@@ -40,7 +40,8 @@ def job_of(entry: Entry) -> Job:
 
 def _begun(entry: Entry, tick: Tick, due: float) -> Entry:
     run = JobRun(number=entry.run.number + 1, started_at=tick.now, due_unix_s=due)
-    tick.event(entry.deployment.name, "job-started", f"run {run.number}", {"due_unix_s": due})
+    inputs = {"run": run.number, "due_unix_s": due}
+    tick.event(entry.deployment.name, "job-started", f"run {run.number}", inputs)
     return replace(entry, run=run)
 
 
@@ -108,7 +109,8 @@ def _finished(entry: Entry, tick: Tick) -> Entry:
         outcome, why = "failed", f"not done after {job.deadline_s:g} s"
     else:
         return entry
-    tick.event(entry.deployment.name, f"job-{outcome}", f"run {run.number}: {why}")
+    inputs = {"run": run.number, "succeeded": run.succeeded, "failed": run.failed}
+    tick.event(entry.deployment.name, f"job-{outcome}", f"run {run.number}: {why}", inputs)
     entry = _all_drained(entry, f"the run has {outcome}", tick)
     return replace(entry, run=replace(run, outcome=outcome))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Body, View
+from .base import Body, Listed, Query, View
 from .deployment import DeploymentSpec, deployment_of, spec_of
 
-__all__ = ["Body", "DeploymentSpec", "View", "deployment_of", "spec_of"]
+__all__ = ["Body", "DeploymentSpec", "Listed", "Query", "View", "deployment_of", "spec_of"]

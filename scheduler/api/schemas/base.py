@@ -8,7 +8,11 @@ every type is right is found by ``scheduler.validate``.
 
 from __future__ import annotations
 
+from typing import Generic, TypeVar
+
 from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
 
 
 class Body(BaseModel):
@@ -25,3 +29,16 @@ class View(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, from_attributes=True, use_attribute_docstrings=True
     )
+
+
+class Query(Body):
+    """What stands in a query: texts, which are read as what the field is."""
+
+    model_config = ConfigDict(strict=False)
+
+
+class Listed(View, Generic[T]):
+    """Several of something; ``next`` is where the following page begins, None on the last one."""
+
+    items: tuple[T, ...]
+    next: str | None = None

@@ -1,0 +1,42 @@
+"""What the host has to say to a deployment before it is accepted.
+
+What can never come true is refused here with the field that is at fault; what cannot be had at the
+moment is accepted and waits, with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..model import Deployment
+from ..placement import never_fits
+from . import problems
+from .context import Control
+from .problems import FieldProblem, FieldsError
+
+
+def admit(control: Control, deployment: Deployment) -> None:
+    """Refuse a deployment that contradicts itself or can never run on this host.
+
+    Raises:
+        FieldsError: naming every field that is at fault.
+    """
+    problems.check(deployment)
+    if found := tuple(_impossible(control, deployment)):
+        raise FieldsError(found)
+
+
+def _impossible(control: Control, deployment: Deployment) -> Iterator[FieldProblem]:
+    template = deployment.template
+    if not control.images.has_image(template.image):
+        text = f"there is no image {template.image} on this host; build or pull it first"
+        yield FieldProblem("/image", text)
+    host = control.observed().host
+    if host.nodes and (refusal := never_fits(template.requests, host)):
+        yield FieldProblem("/resources/requests", refusal.reason)
+    if deployment.quota and deployment.quota not in control.store.load().quotas:
+        yield FieldProblem("/quota", f"there is no quota {deployment.quota}")
+    known = {secret.name for secret in control.store.secrets()} if template.secrets else set()
+    for i, secret in enumerate(template.secrets):
+        if secret.source not in known:
+            yield FieldProblem(f"/secrets/{i}/source", f"there is no secret {secret.source}")

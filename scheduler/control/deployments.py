@@ -1,0 +1,243 @@
+"""What people ask of a deployment. Each call is one transaction of the store.
+
+A decision is made on what the store holds while nobody else may write, so two people who scale the
+same deployment are served one after the other; with ``if_match`` the second is refused instead.
+Asking for what is there already writes nothing, so a request that is sent twice does no harm.
+
+Next: ``preview.py``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from minirun import ScheduleError
+
+from .. import apply
+from ..actions import Event
+from ..entry import Desired, Entry
+from ..model import Deployment, Kind
+from ..store import Change
+from ..validate import MOST_REPLICAS
+from .admission import admit
+from .context import Control, missing
+from .problems import refuse
+
+Edit = Callable[[Entry], Entry]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which generation a client expects: a number, 0 for none yet, or None for any.
+
+    ``exists`` asks for any that is there (``If-Match: *``).
+    """
+
+    generation: int | None = None
+    exists: bool = False
+
+
+ANY = Match()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Who asks, and on which condition."""
+
+    by: str
+    match: Match = ANY
+
+    def conditions(self, name: str) -> dict[str, int] | None:
+        """Return the condition as the store takes it."""
+        expected = self.match.generation
+        return None if expected is None else {name: expected}
+
+
+def put(control: Control, deployment: Deployment, request: Request) -> bool:
+    """Create or change a deployment; return whether it is new.
+
+    Raises:
+        ScheduleError: it cannot be accepted (422), is being deleted or of another kind (409), or
+            is not what the client expects (412).
+    """
+    admit(control, deployment)
+    name, now = deployment.name, control.clock()
+    made = []
+
+    def decide(desired: Desired) -> Change:
+        before = desired.entries.get(name)
+        if before is None:
+            if request.match.exists:
+                raise _not_there(name)
+            made.append(name)
+            serial = control.store.next_serial(name)
+            entry = apply.created(deployment, now, f"created by {request.by}", serial)
+            return _change(entry, "created", "revision 1", request)
+        return _applied(before, deployment, now, request)
+
+    control.store.transact(decide, if_match=request.conditions(name))
+    return bool(made)
+
+
+def patch(
+    control: Control, name: str, merge: Callable[[Deployment], Deployment], request: Request
+) -> None:
+    """Change a deployment by what ``merge`` makes of it as it is now.
+
+    Raises:
+        ScheduleError: as for ``put``, or there is no such deployment (404).
+    """
+    admit(control, merge(control.entry(name)[0].deployment))
+    now = control.clock()
+
+    def decide(desired: Desired) -> Change:
+        before = _existing(desired, name)
+        return _applied(before, merge(before.deployment), now, request)
+
+    control.store.transact(decide, if_match=request.conditions(name))
+
+
+def _applied(before: Entry, deployment: Deployment, now: float, request: Request) -> Change:
+    if not before.deleted and deployment == before.deployment:
+        return Change()
+    entry = apply.applied(before, deployment, now, f"applied by {request.by}")
+    old, new = before.rollout.target, entry.rollout.target
+    text = f"revision {new}" if new != old else f"changed without a new revision: {new} stays"
+    return _change(entry, "applied", text, request)
+
+
+def _change(entry: Entry, kind: str, text: str, request: Request) -> Change:
+    name = entry.deployment.name
+    return Change({name: entry}, events=(Event(name, kind, text, {"by": request.by}),))
+
+
+def _existing(desired: Desired, name: str) -> Entry:
+    entry = desired.entries.get(name)
+    if entry is None:
+        raise missing(name)
+    return entry
+
+
+def _not_there(name: str) -> ScheduleError:
+    return ScheduleError(f"there is no deployment {name}", status=412, hint="leave If-Match away")
+
+
+# ---- what is done to one that exists ------------------------------------------------------------
+
+
+def edit(control: Control, name: str, kind: str, change: Edit, request: Request) -> None:
+    """Change an entry that is not being deleted, and tell of it.
+
+    Raises:
+        ScheduleError: there is none (404), it is being deleted (409), or what ``change`` raises.
+    """
+
+    def decide(desired: Desired) -> Change:
+        before = _existing(desired, name)
+        if before.deleted:
+            raise ScheduleError(f"{name} is being deleted", status=409)
+        entry = change(before)
+        if entry == before:
+            return Change()
+        return _change(entry, kind, _difference(before, entry), request)
+
+    control.store.transact(decide, if_match=request.conditions(name))
+
+
+def _difference(before: Entry, after: Entry) -> str:
+    """Return what an edit has changed, for the event."""
+    old, new = before.deployment, after.deployment
+    if old.replicas != new.replicas:
+        return f"{old.replicas} to {new.replicas} replicas"
+    if before.rollout.target != after.rollout.target:
+        return f"revision {before.rollout.target} to {after.rollout.target}"
+    if before.run != after.run:
+        return f"run {after.run.number}"
+    return ""
+
+
+def scale(control: Control, name: str, replicas: int, request: Request) -> None:
+    """Ask for another number of replicas."""
+
+    def change(entry: Entry) -> Entry:
+        deployment = entry.deployment
+        if deployment.kind is not Kind.SERVICE:
+            text = f"{name} is a {deployment.kind}: it has no number of replicas"
+            raise ScheduleError(text, status=409, hint="change job.parallelism")
+        if deployment.autoscale:
+            text = f"{name} is scaled by its autoscaler"
+            hint = "change autoscale.minimum and maximum, or take autoscale away"
+            raise ScheduleError(text, status=409, hint=hint)
+        return _with(control, entry, replace(deployment, replicas=replicas))
+
+    if not 0 <= replicas <= MOST_REPLICAS:
+        raise refuse("/replicas", f"{replicas} is not between 0 and {MOST_REPLICAS}")
+    edit(control, name, "scale-requested", change, request)
+
+
+def _with(control: Control, entry: Entry, deployment: Deployment) -> Entry:
+    if deployment == entry.deployment:
+        return entry
+    return apply.applied(entry, deployment, control.clock())
+
+
+def pause(control: Control, name: str, request: Request, *, paused: bool) -> None:
+    """Hold a rollout or a schedule where it is, or let it go on."""
+
+    def change(entry: Entry) -> Entry:
+        return _with(control, entry, replace(entry.deployment, paused=paused))
+
+    edit(control, name, "paused" if paused else "resumed", change, request)
+
+
+def restart(control: Control, name: str, request: Request) -> None:
+    """Replace every replica by a new one of the same template, as gently as an update."""
+    token = secrets.token_hex(4)
+
+    def change(entry: Entry) -> Entry:
+        if entry.deployment.kind is not Kind.SERVICE:
+            raise ScheduleError(f"{name} is a {entry.deployment.kind}", status=409, hint="run it")
+        template = replace(entry.deployment.template, restart_token=token)
+        deployment = replace(entry.deployment, template=template)
+        return apply.applied(entry, deployment, control.clock(), f"restarted by {request.by}")
+
+    edit(control, name, "restart-requested", change, request)
+
+
+def rollback(control: Control, name: str, to: int | None, request: Request) -> None:
+    """Go back to an earlier revision, or to the one before."""
+    edit(
+        control,
+        name,
+        "rollback-requested",
+        lambda entry: apply.rolled_back(entry, control.clock(), to),
+        request,
+    )
+
+
+def promote(control: Control, name: str, request: Request) -> None:
+    """Let the canary have all requests."""
+    edit(control, name, "promoted", lambda entry: apply.promote(entry, control.clock()), request)
+
+
+def run(control: Control, name: str, request: Request) -> None:
+    """Begin a run of a job or cron now."""
+    edit(control, name, "run-requested", lambda entry: apply.ran(entry, control.clock()), request)
+
+
+def delete(control: Control, name: str, request: Request) -> None:
+    """Let a deployment go; it is there until its last replica has gone.
+
+    Raises:
+        ScheduleError: there is none (404), or it is not what the client expects (412).
+    """
+
+    def decide(desired: Desired) -> Change:
+        before = _existing(desired, name)
+        if before.deleted:
+            return Change()
+        return _change(apply.deleted(before), "delete-requested", "", request)
+
+    control.store.transact(decide, if_match=request.conditions(name))
