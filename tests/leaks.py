@@ -30,6 +30,8 @@ from pathlib import Path
 LINK = re.compile(r"minirun|mr-?[0-9a-f]{6}")
 SHARED = {"link minirun0", "nft table ip minirun", "nft table inet minirun"}
 BRIDGE = Path("/sys/class/net/minirun0")
+#: Stands in a listing that includes the host's.
+ALONE = "no other run"
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_NFTABLES = 10
@@ -58,15 +60,21 @@ class Witness:
         """Return what can only be ours, and is cheap to list."""
         return frozenset((*_children(), *self._state_entries()))
 
-    def all(self) -> frozenset[str]:
+    def all(self, *, host: bool = True) -> frozenset[str]:
         """Return everything, the host's listings included where no other run is alive."""
         ours = {*self.near(), *self._mounts(), *self._processes()}
-        return frozenset(ours | (set(_host_wide()) - self._older) if self._is_alone() else ours)
+        if host and self._is_alone():
+            ours |= {ALONE} | (set(_host_wide()) - self._older)
+        return frozenset(ours)
 
     def left_since(self, before: frozenset[str], *, everything: bool) -> list[str]:
-        """Return what is new since `before`, after giving dying things a moment to go."""
+        """Return what is new since `before`, after giving dying things a moment to go.
+
+        Where another run was alive then, what it had made is not in `before`, and no leak of ours.
+        """
         deadline = time.monotonic() + float(os.environ.get("MINIRUN_LEAK_GRACE_S", "3"))
-        while left := (self.all() if everything else self.near()) - before:
+        host = ALONE in before
+        while left := (self.all(host=host) if everything else self.near()) - before:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.02)
