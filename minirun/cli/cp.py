@@ -73,15 +73,11 @@ def _refuse_terminal(is_terminal: bool, message: str) -> None:
 @container_argument()
 def diff_command(name: str) -> int:
     """Show what a container added (A), changed (C) and deleted (D) in its image."""
-    from ..errors import StateError
+    from ..engine.writable import writable
     from ..image.changes import changes
-    from ..shim.place import StartFile
 
     home = default_home()
-    place = home.place(find(home, name).id)
-    overlay = place.read("start.json", StartFile).overlay
-    if overlay is None:
-        raise StateError(f"{name} was made of an OCI bundle: it has no layer of its own")
-    for change in changes(overlay.upper, overlay.lowers):
+    layer = writable(home, find(home, name))
+    for change in changes(layer.upper, layer.lowers, layer.mount_points, layer.owners):
         say(f"{change.kind} {change.path}")
     return 0

@@ -1,21 +1,24 @@
-"""``images rmi tag history save load`` and ``image``: the images of this host.
+"""``images rmi tag history save load``: the images of this host.
 
-Next: ``volume.py``.
+Next: ``image_group.py``.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 
 import click
 
 from ..container.sizes import human_size
 from ..engine.home import default_home
 from ..errors import MinirunError, UsageError
+from .archives import archive_output
 from .common import complete_image, format_option
 from .complaints import complain
-from .output import ago, document, say, show
+from .output import ago, say, show
+from .transfer import shown as layers_shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,12 +38,19 @@ _COLUMNS = (
 @click.command()
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids.")
+@click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE",
+              help="By dangling, label, until, before, since or reference.")  # fmt: skip
 @format_option
 @click.argument("name", required=False, default="")
-def images_command(name: str, chosen: str, *, quiet: bool, no_trunc: bool) -> int:
+def images_command(
+    name: str, chosen: str, *, filters: tuple[str, ...], quiet: bool, no_trunc: bool
+) -> int:
     """List images."""
+    from ..image.select import LIST_KEYS, matching
+
     rows = []
-    for image in default_home().images.images():
+    found = default_home().images.images()
+    for image in matching(found, filters, LIST_KEYS, time.time_ns()):
         rows += [row for row in _rows(image, whole=no_trunc) if _is_named(row, name)]
     if quiet:
         rows = list({row["ID"]: row for row in rows}.values())
@@ -159,23 +169,9 @@ def save_command(names: tuple[str, ...], output: str | None, *, oci: bool) -> in
     store = default_home().images
     images = [store.resolve(name) for name in names]
     write = layout.save_archive if oci else archive.save
-    if output is None:
-        if sys.stdout.isatty():
-            message = "cowardly refusing to save to a terminal"
-            raise UsageError(message, hint="use -o FILE, or redirect")
-        write(images, sys.stdout.buffer.write)
-        sys.stdout.buffer.flush()
-        return 0
-    if not os.path.isdir(os.path.dirname(os.path.abspath(output))):
-        raise UsageError(f"{output}: its directory does not exist", hint="make it first")
-    part = f"{output}.{os.getpid()}.part"
-    try:
-        with open(part, "wb") as file:
-            write(images, file.write)
-        os.rename(part, output)
-    finally:
-        if os.path.exists(part):
-            os.unlink(part)
+    blobs = {part.digest: part.size for image in images for part in image.manifest.layers}
+    with archive_output(output, "save", sum(blobs.values())) as sink:
+        write(images, sink)
     return 0
 
 
@@ -191,79 +187,11 @@ def load_command(path: str | None, *, quiet: bool) -> int:
     store = default_home().images
     source = path or "/dev/stdin"
     load = layout.load if os.path.isdir(source) else archive.load
-    for image in load(store, source):
+    with layers_shown(quiet=quiet or not sys.stderr.isatty()) as seen:
+        images = load(store, source, seen=seen)
+    for image in images:
         if quiet or not image.names:
             say(image.id if quiet else f"Loaded image ID: {image.id}")
         else:
             say("\n".join(f"Loaded image: {name}" for name in image.familiar_names))
     return 0
-
-
-@click.group(name="image")
-def image_command() -> None:
-    """Manage images."""
-
-
-@click.command()
-@click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
-def inspect_image(names: tuple[str, ...]) -> int:
-    """Show all that is known about images."""
-    from ..engine.inspect import image
-
-    store = default_home().images
-    document([image(store.resolve(name)) for name in names])
-    return 0
-
-
-@click.command()
-@click.option("--venv", metavar="PATH", help="Take a virtual environment along.")
-@click.option("--python", default="", metavar="PATH", help="This interpreter, instead of ours.")
-@click.option("-t", "--tag", default="", metavar="NAME", help="Name of the image.")
-def capture_image(venv: str | None, python: str, tag: str) -> int:
-    """Make a base image of the Python on this host: minirun/python:X.Y.
-
-    \b
-      minirun image capture
-      minirun image capture --venv .venv -t trained
-    """  # noqa: D301
-    from ..image.capture import capture
-
-    if sys.stderr.isatty():
-        sys.stderr.write("capturing this host's Python …\n")
-    image = capture(default_home().images, python=python, venv=venv, tag=tag)
-    say(image.familiar_names[0] if image.names else image.id)
-    return 0
-
-
-@click.command()
-@click.option("-a", "--all", "every", is_flag=True, help="All that no container uses.")
-@click.option("-f", "--force", is_flag=True, help="Do not ask.")
-def prune_image(*, every: bool, force: bool) -> int:
-    """Remove images without a name, and free their space."""
-    from ..engine.prune import images
-
-    _confirm("images that no container uses" if every else "images without a name", force=force)
-    pruned = images(default_home(), every=every)
-    for name in pruned.names:
-        say(f"deleted: {name}")
-    say(f"Total reclaimed space: {human_size(pruned.bytes)}")
-    return 0
-
-
-def _confirm(what: str, *, force: bool) -> None:
-    if not force and sys.stdin.isatty():
-        click.confirm(f"This removes all {what}. Go on?", abort=True)
-
-
-for _name, _command in (
-    ("ls", images_command),
-    ("inspect", inspect_image),
-    ("capture", capture_image),
-    ("prune", prune_image),
-    ("rm", rmi_command),
-    ("tag", tag_command),
-    ("history", history_command),
-    ("save", save_command),
-    ("load", load_command),
-):
-    image_command.add_command(_command, _name)

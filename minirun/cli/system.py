@@ -94,9 +94,14 @@ def system_command() -> None:
 
 
 @system_command.command("df")
+@click.option("-v", "--verbose", is_flag=True, help="Each image: shared and unique space.")
 @format_option
-def disk_free(chosen: str) -> int:
+def disk_free(chosen: str, *, verbose: bool) -> int:
     """Show what takes how much disk space."""
+    if verbose:
+        from .image_group import show_usage
+
+        return show_usage(chosen)
     from ..engine.status import everything, is_up
     from ..engine.usage import writable_bytes
 

@@ -200,17 +200,15 @@ def image(found: Image) -> dict[str, Any]:
 
 def size_bytes(found: Image) -> int:
     """Return what the image's layers take on the disk; a damaged layer counts nothing."""
-    import json
     import os
+    from contextlib import suppress
+
+    from ..image.gc import layer_size
 
     total = 0
     for diff_id in dict.fromkeys(found.config.rootfs.diff_ids):
-        path = os.path.join(found.root, "layers", diff_id.removeprefix("sha256:"), "layer.json")
-        try:
-            with open(path, encoding="ascii") as file:
-                total += int(json.load(file)["size"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        with suppress(OSError):
+            total += layer_size(os.path.join(found.root, "layers", diff_id.removeprefix("sha256:")))
     return total
 
 

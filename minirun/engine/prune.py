@@ -6,9 +6,11 @@ are below that container's root. Next: ``../image/gc.py``.
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 
 from ..errors import ImageError, MinirunError, NetworkError
+from ..image.select import PRUNE_KEYS, matching
 from ..record import Record
 from .remove import remove
 from .status import everything, is_up
@@ -16,7 +18,7 @@ from .usage import writable_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .home import Home
 
@@ -56,11 +58,17 @@ def volumes(home: Home, *, every: bool = False) -> Pruned:
     return Pruned(tuple(gone), freed)
 
 
-def images(home: Home, *, every: bool = False) -> Pruned:
-    """Remove images without a name, or all that no container uses; then free the space."""
+def images(home: Home, *, every: bool = False, filters: Iterable[str] = ()) -> Pruned:
+    """Remove images without a name, or all that no container uses; then free the space.
+
+    Args:
+        home: whose.
+        every: also images that have a name.
+        filters: only those that fit, see ``image/select.py``.
+    """
     gone = []
     users = users_of(home)
-    for image in home.images.images():
+    for image in matching(home.images.images(), filters, PRUNE_KEYS, time.time_ns()):
         if (every or not image.names) and not users(image.id):
             with suppress(ImageError):
                 removed = home.images.remove(image.id, force=True, used_by=users)

@@ -24,6 +24,10 @@ from .store import Image, Layer, Store
 from .streams import MAGIC_BYTES, Readable
 from .writer import Writer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .arrival import Event
+
 
 class Item(Record):
     """One image of manifest.json."""
@@ -38,17 +42,23 @@ class Item(Record):
     layers: tuple[str, ...] = ()
 
 
-def load(store: Store, path: str, names: Sequence[str] = ()) -> list[Image]:
+def load(
+    store: Store,
+    path: str,
+    names: Sequence[str] = (),
+    seen: Callable[[Event], None] | None = None,
+) -> list[Image]:
     """Copy all images of an archive into the store.
 
     Args:
         store: where to.
         path: of the tar, compressed or not; ``/dev/stdin`` works.
         names: for the image, which must then be the only one; none takes the archive's own.
+        seen: is told what happens to each layer, where the archive is a layout as well.
     """
     with store.write() as writer, open_archive(path, writer.scratch) as archive:
         if archive.has("oci-layout") and archive.has("index.json"):
-            return layout.adopt_all(writer, archive, path, names)
+            return layout.adopt_all(writer, archive, path, names, seen)
         if not archive.has("manifest.json"):
             raise ImageError(
                 f"{path} is a tar archive, but not of images",

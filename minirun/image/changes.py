@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import ExitStack
 
 from ..record import Record
+from .owners import UNMAPPED, Owners
 from .pack import is_opaque, is_whiteout
 from .tree import Tree
 
@@ -28,16 +29,20 @@ class Change(Record):
     path: str
 
 
-def changes(upper: str, lowers: Sequence[str]) -> list[Change]:
+def changes(
+    upper: str, lowers: Sequence[str], skip: Set[str] = frozenset(), owners: Owners = UNMAPPED
+) -> list[Change]:
     """Return what ``upper`` changes, sorted by path.
 
     Args:
         upper: an overlay upper directory.
         lowers: the lower directories, newest first, as given to overlayfs.
+        skip: paths of ``upper`` that do not count, see ``mountpoints.py``.
+        owners: what the owners in ``upper`` mean inside the container.
     """
     with ExitStack() as stack:
         trees = [_open(stack, path) for path in (upper, *lowers)]
-        kinds = _Comparison(trees[0], trees[1:]).run()
+        kinds = _Comparison(trees[0], trees[1:], skip, owners).run()
     return [Change(kind, f"/{path}") for path, kind in sorted(kinds.items())]
 
 
@@ -48,8 +53,11 @@ def _open(stack: ExitStack, path: str) -> Tree:
 
 
 class _Comparison:
-    def __init__(self, upper: Tree, lowers: list[Tree]) -> None:
+    def __init__(self, upper: Tree, lowers: list[Tree], skip: Set[str], owners: Owners) -> None:
         self._upper = upper
+        self._skip = skip
+        self._touched = {os.path.dirname(path) for path in skip}
+        self._owners = owners
         self._kinds: dict[str, str] = {}
         # Directories to visit, each with the lower trees that overlayfs merges there.
         self._pending = [("", lowers)]
@@ -67,6 +75,8 @@ class _Comparison:
 
     def _child(self, directory: str, name: str, lowers: list[Tree]) -> None:
         path = f"{directory}/{name}" if directory else name
+        if path in self._skip:
+            return
         fd = self._upper.directory(directory)
         below = _merged(lowers, directory, name)
         if is_whiteout(fd, name):
@@ -76,7 +86,7 @@ class _Comparison:
         found = os.lstat(name, dir_fd=fd)
         if not below:
             self._came_or_went(directory, path, ADDED)
-        elif not (stat.S_ISDIR(found.st_mode) and _same_directory(found, below[0][1])):
+        elif not (stat.S_ISDIR(found.st_mode) and self._same(path, found, below[0][1])):
             self._kinds[path] = CHANGED
         if stat.S_ISDIR(found.st_mode):
             merging = [tree for tree, held in below if stat.S_ISDIR(held.st_mode)]
@@ -89,6 +99,13 @@ class _Comparison:
         for name in names:
             if _merged(lowers, path, name):
                 self._came_or_went(path, f"{path}/{name}" if path else name, DELETED)
+
+    def _same(self, path: str, upper: os.stat_result, lower: os.stat_result) -> bool:
+        """Return True where only copying up, or a mount point, made the directory appear."""
+        owner = self._owners.inside(upper.st_uid, upper.st_gid)
+        if (upper.st_mode, *owner) != (lower.st_mode, lower.st_uid, lower.st_gid):
+            return False
+        return path in self._touched or upper.st_mtime_ns == lower.st_mtime_ns
 
     def _came_or_went(self, directory: str, path: str, kind: str) -> None:
         self._kinds[path] = kind
@@ -112,13 +129,3 @@ def _merged(lowers: list[Tree], directory: str, name: str) -> list[tuple[Tree, o
         if not stat.S_ISDIR(held.st_mode) or is_opaque(tree.directory(path)):
             break
     return found
-
-
-def _same_directory(upper: os.stat_result, lower: os.stat_result) -> bool:
-    """Return True where only copying up made the directory appear in the upper tree."""
-    return (upper.st_mode, upper.st_uid, upper.st_gid, upper.st_mtime_ns) == (
-        lower.st_mode,
-        lower.st_uid,
-        lower.st_gid,
-        lower.st_mtime_ns,
-    )

@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 
-from ..errors import ImageError
 from ..record import Record
 from . import names
 from .blobs import read_document, read_index
@@ -126,8 +125,18 @@ def _layers(root: str) -> Iterator[tuple[str, str, int]]:
     """Yield (diff_id, path, size) of each unpacked layer."""
     for entry in os.scandir(os.path.join(root, "layers")):
         try:
-            with open(os.path.join(entry.path, "layer.json"), encoding="ascii") as file:
-                size = int(json.load(file)["size"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ImageError(f"layer {entry.name} is damaged: {error}") from error
-        yield f"sha256:{entry.name}", entry.path, size
+            yield f"sha256:{entry.name}", entry.path, layer_size(entry.path)
+        except FileNotFoundError:
+            continue  # collected by somebody else while we looked
+
+
+def layer_size(path: str) -> int:
+    """Return the bytes of a layer's files, as they were counted when it was unpacked.
+
+    A count that power loss has damaged is zero: a layer is worth more than its size.
+    """
+    with open(os.path.join(path, "layer.json"), encoding="ascii") as file:
+        try:
+            return int(json.load(file)["size"])
+        except (ValueError, KeyError, TypeError):
+            return 0

@@ -14,10 +14,12 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
+from collections.abc import Set
 
 from ..errors import ImageError
 from ..record import Record
 from .model import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Digest
+from .owners import UNMAPPED, Owners
 from .pack import pack
 from .streams import (
     CHUNK,
@@ -86,7 +88,13 @@ def unpack_layer(
 
 
 def pack_layer(
-    directory: int, out: int, *, clamp_s: int | None = None, compress: bool = True
+    directory: int,
+    out: int,
+    *,
+    clamp_s: int | None = None,
+    compress: bool = True,
+    owners: Owners = UNMAPPED,
+    skip: Set[str] = frozenset(),
 ) -> Packed:
     """Write what a directory holds as a layer.
 
@@ -95,10 +103,12 @@ def pack_layer(
         out: descriptor that the blob is written to.
         clamp_s: no file is younger than this, in seconds since 1970 (SOURCE_DATE_EPOCH).
         compress: gzip, or the plain archive: five times faster to write, twice as large.
+        owners: see ``pack.pack``.
+        skip: see ``pack.pack``.
     """
     sink = _Sink(out, compress=compress)
     writer = TarWriter(sink.write, clamp_s)
-    pack(directory, writer)
+    pack(directory, writer, owners=owners, skip=skip)
     writer.close()
     return sink.close(writer.content_size)
 

@@ -26,6 +26,10 @@ from .tarstream import Entry
 from .tarwriter import TarWriter
 from .writer import Writer
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .arrival import Event
+
 #: Where containerd, and Docker since 25, put the full name.
 CONTAINERD_NAME = "io.containerd.image.name"
 _MAX_NESTING = 4
@@ -39,23 +43,33 @@ class Stored(Record):
     path: str
 
 
-def load(store: Store, path: str, names: Sequence[str] = ()) -> list[Image]:
+def load(
+    store: Store,
+    path: str,
+    names: Sequence[str] = (),
+    seen: Callable[[Event], None] | None = None,
+) -> list[Image]:
     """Copy all images of a layout into the store.
 
     Args:
         store: where to.
         path: a layout directory, or a tar of one.
         names: for the image, which must then be the only one; none takes the layout's own.
+        seen: is told what happens to each layer, from several threads.
     """
     with store.write() as writer:
         if os.path.isdir(path):
-            return adopt_all(writer, Folder(path), path, names)
+            return adopt_all(writer, Folder(path), path, names, seen)
         with open_archive(path, writer.scratch) as archive:
-            return adopt_all(writer, archive, path, names)
+            return adopt_all(writer, archive, path, names, seen)
 
 
 def adopt_all(
-    writer: Writer, source: Folder | Archive, path: str, names: Sequence[str]
+    writer: Writer,
+    source: Folder | Archive,
+    path: str,
+    names: Sequence[str],
+    seen: Callable[[Event], None] | None = None,
 ) -> list[Image]:
     """Copy all images that an index names; see ``load``."""
     _check_version(source, path)
@@ -68,7 +82,7 @@ def adopt_all(
     images: dict[str, Image] = {}
     for entry in entries:
         given = names or _names_of(entry, path)
-        image = writer.adopt(source, pick(source, entry), given)
+        image = writer.adopt(source, pick(source, entry), given, seen)
         images[image.id] = image
     return list(images.values())
 
@@ -159,7 +173,8 @@ def _names_of(entry: Descriptor, path: str) -> tuple[str, ...]:
         stem = os.path.basename(os.path.abspath(path)).removesuffix(".tar").lower()
         name = f"{stem}:{name}"
     try:
-        return (str(reference.parse(name)),) if name else ()
+        reference.parse(name)
+        return (name,)  # the store completes it, by its own default registry
     except ImageError:
         return ()  # a layout may call its images what it likes; they are found by id
 

@@ -15,9 +15,11 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
+from typing import Protocol
 
 from ..errors import ImageError
+from .owners import UNMAPPED, Owners
 from .streams import CHUNK
 from .tarheader import (
     BLOCK_DEVICE,
@@ -29,7 +31,6 @@ from .tarheader import (
     SYMLINK,
 )
 from .tarstream import Entry
-from .tarwriter import TarWriter
 from .tree import Tree
 from .unpack import OPAQUE_NAME, WHITEOUT_PREFIX
 
@@ -46,29 +47,43 @@ _OVERLAY = ("trusted.overlay.", "user.overlay.")
 _DROPPED = {"origin", "impure", "nlink", "uuid", "upper", "protattr"}
 #: Labels belong to the host's policy, not to the image.
 _HOST_ATTRIBUTES = {"security.selinux"}
-_NO_WHITEOUTS: frozenset[str] = frozenset()
+_NOTHING: frozenset[str] = frozenset()
 _NO_SPACE = "free some disk space: minirun system df shows who uses it"
 _HINTS = {errno.ENOSPC: _NO_SPACE, errno.EDQUOT: _NO_SPACE}
 
 
-def pack(root: int, writer: TarWriter) -> None:
+class Entries(Protocol):
+    """What entries are given to: a ``TarWriter``, or a listing of what it would write."""
+
+    def add(self, entry: Entry, data: Iterable[bytes | memoryview] = ..., /) -> None:
+        """Take one entry and its data."""
+        ...
+
+
+def pack(
+    root: int, writer: Entries, *, owners: Owners = UNMAPPED, skip: Set[str] = _NOTHING
+) -> None:
     """Write all that a directory holds, the directory itself excluded.
 
     Args:
         root: descriptor of an overlay upper directory, or of any directory.
         writer: takes the entries; the caller closes it.
+        owners: what the owners mean inside the container that wrote there.
+        skip: paths that are left out, with all below them.
 
     Raises:
         ImageError: a file changed while it was read, or overlayfs kept a form that no layer has.
     """
     with Tree(root, follow=False) as tree:
-        _Packer(tree, writer).run()
+        _Packer(tree, writer, owners, skip).run()
 
 
 class _Packer:
-    def __init__(self, tree: Tree, writer: TarWriter) -> None:
+    def __init__(self, tree: Tree, writer: Entries, owners: Owners, skip: Set[str]) -> None:
         self._tree = tree
         self._writer = writer
+        self._owners = owners
+        self._skip = skip
         self._seen: dict[tuple[int, int], str] = {}
         self._pending: list[str] = []
 
@@ -88,7 +103,7 @@ class _Packer:
         """Write the whiteouts of a directory and queue the rest of it, first name on top."""
         fd = self._tree.directory(path)
         prefix = f"{path}/" if path else ""
-        names = os.listdir(fd)
+        names = [name for name in os.listdir(fd) if prefix + name not in self._skip]
         hidden = {name for name in names if is_whiteout(fd, name)}
         if is_opaque(fd):
             self._writer.add(Entry(f"{prefix}{OPAQUE_NAME}", REGULAR, 0o600))
@@ -122,18 +137,30 @@ class _Packer:
         if kind == SYMLINK and not linked:
             target = os.readlink(name, dir_fd=parent)
         is_device = kind in (CHARACTER, BLOCK_DEVICE)
+        uid, gid = self._owners.inside(found.st_uid, found.st_gid)
         return Entry(
             path,
             HARDLINK if linked else kind,
             stat.S_IMODE(found.st_mode),
-            found.st_uid,
-            found.st_gid,
+            uid,
+            gid,
             found.st_size if kind == REGULAR and not linked else 0,
             found.st_mtime_ns,
             target,
             (os.major(found.st_rdev), os.minor(found.st_rdev)) if is_device else (0, 0),
-            {} if linked else _xattrs(f"/proc/self/fd/{parent}/{name}", path),
+            {} if linked else self._xattrs(f"/proc/self/fd/{parent}/{name}", path),
         )
+
+    def _xattrs(self, path: str, name: str) -> dict[str, bytes]:
+        """Return the attributes that belong to the image."""
+        kept = {}
+        for key in os.listxattr(path, follow_symlinks=False):
+            if key.startswith(_OVERLAY):
+                _check_mark(key.split(".overlay.", 1)[1], name)
+            elif key not in _HOST_ATTRIBUTES:
+                value = os.getxattr(path, key, follow_symlinks=False)
+                kept[key] = self._owners.attribute(key, value)
+        return kept
 
     def _file(self, parent: int, name: str, entry: Entry) -> None:
         # Were it swapped for a fifo since lstat, a blocking open would never return.
@@ -166,17 +193,6 @@ def is_opaque(directory: int) -> bool:
 
 def _has_mark(path: str, mark: str) -> bool:
     return any(f"{p}{mark}" in os.listxattr(path, follow_symlinks=False) for p in _OVERLAY)
-
-
-def _xattrs(path: str, name: str) -> dict[str, bytes]:
-    """Return the attributes that belong to the image."""
-    kept = {}
-    for key in os.listxattr(path, follow_symlinks=False):
-        if key.startswith(_OVERLAY):
-            _check_mark(key.split(".overlay.", 1)[1], name)
-        elif key not in _HOST_ATTRIBUTES:
-            kept[key] = os.getxattr(path, key, follow_symlinks=False)
-    return kept
 
 
 def _check_mark(mark: str, name: str) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from ..errors import ImageError
 from ..record import replace
@@ -24,6 +24,7 @@ from .layers import pack_layer, unpack_layer
 from .lease import Lease, discard
 from .locks import locked, store_errors
 from .model import Descriptor, ImageConfig, Manifest, RootFs, hex_of
+from .owners import UNMAPPED, Owners
 from .source import Source
 from .store import Image, Layer, Store, link_of
 from .streams import CHUNK, Hashing, Readable
@@ -158,10 +159,24 @@ class Writer:
         return self.unpack(layer.descriptor, layer.diff_id)
 
     def add_layer_from_dir(
-        self, path: str, *, clamp_s: int | None = None, compress: bool = True
+        self,
+        path: str,
+        *,
+        clamp_s: int | None = None,
+        compress: bool = True,
+        owners: Owners = UNMAPPED,
+        skip: Set[str] = frozenset(),
     ) -> Layer:
-        """Make a layer of a copy of a directory; the directory stays as it is."""
-        layer, _ = self._pack(path, clamp_s, compress=compress)
+        """Make a layer of a copy of a directory; the directory stays as it is.
+
+        Args:
+            path: an overlay upper directory, which may be mounted, or any other.
+            clamp_s: no file is younger than this (SOURCE_DATE_EPOCH).
+            compress: see ``layers.pack_layer``.
+            owners: see ``pack.pack``.
+            skip: see ``pack.pack``.
+        """
+        layer, _ = self._pack(path, clamp_s, compress=compress, owners=owners, skip=skip)
         return self.unpack(layer.descriptor, layer.diff_id)
 
     # ── images ────────────────────────────────────────────────────────────────────────────────
@@ -219,13 +234,23 @@ class Writer:
 
     # ── pieces of a layer ─────────────────────────────────────────────────────────────────────
 
-    def _pack(self, path: str, clamp_s: int | None, *, compress: bool) -> tuple[Layer, int]:
+    def _pack(
+        self,
+        path: str,
+        clamp_s: int | None,
+        *,
+        compress: bool,
+        owners: Owners = UNMAPPED,
+        skip: Set[str] = frozenset(),
+    ) -> tuple[Layer, int]:
         """Return the layer whose blob is stored now, and the bytes of its files."""
         part = os.path.join(self.scratch, os.urandom(8).hex())
         with store_errors(self.root), _new_file(part) as out:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                packed = pack_layer(fd, out, clamp_s=clamp_s, compress=compress)
+                packed = pack_layer(
+                    fd, out, clamp_s=clamp_s, compress=compress, owners=owners, skip=skip
+                )
             finally:
                 os.close(fd)
             self._lease.claim([packed.digest])
