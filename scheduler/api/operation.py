@@ -123,7 +123,7 @@ def operation(  # noqa: PLR0913 - a route is described by all of these
     def register(function: Callable[[Call[B, Q]], object]) -> Callable[[Call[B, Q]], object]:
         described = Operation(
             method,
-            f"/v1{path}",
+            f"{blueprint.url_prefix or ''}{path}",
             function.__name__,
             function.__doc__ or "",
             scope,
@@ -139,10 +139,10 @@ def operation(  # noqa: PLR0913 - a route is described by all of these
 
         @wraps(function)
         def view(**path: str) -> Response:
-            caller = authorize(_control(), flask_request, scope)
+            caller = authorize(control_of_app(), flask_request, scope)
             sent = reading.body(body, takes) if body is not NoBody else body()
             asked = reading.query(query)
-            return respond(function(Call(_control(), caller, path, sent, asked)), answers)
+            return respond(function(Call(control_of_app(), caller, path, sent, asked)), answers)
 
         blueprint.add_url_rule(path, function.__name__, view, methods=[method])
         return function
@@ -150,7 +150,8 @@ def operation(  # noqa: PLR0913 - a route is described by all of these
     return register
 
 
-def _control() -> Control:
+def control_of_app() -> Control:
+    """Return what the app that answers was made with."""
     control: Control = current_app.extensions["minisched"].control
     return control
 

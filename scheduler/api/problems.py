@@ -18,6 +18,11 @@ from .schemas.base import View
 
 PROBLEM_JSON = "application/problem+json"
 _BUSY = {503, 507}
+_SAID = {
+    404: "there is nothing at this path",
+    405: "this path does not take this method",
+    413: "the body is too large",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -67,7 +72,7 @@ def _refused(error: MinirunError) -> Response:
 def _http(error: HTTPException) -> Response:
     """Answer what Flask refuses by itself: no such path, wrong method, too large."""
     status = error.code or 500
-    detail = (error.description or "").lower().rstrip(".")
+    detail = _SAID.get(status) or (error.description or "").lower().rstrip(".")
     response = answer(Problem(title=error.name, status=status, detail=detail))
     for name, value in error.get_headers():
         if name in {"Allow", "Location"}:

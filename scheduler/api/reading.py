@@ -81,8 +81,9 @@ def _too_large(value: object, pointer: str) -> Iterator[str]:
 
 def _problem(error: ErrorDetails) -> FieldProblem:
     pointer = "".join(f"/{_escaped(str(part))}" for part in error["loc"])
-    text = "is not supported" if error["type"] in _UNKNOWN else error["msg"]
-    return FieldProblem(pointer, text.removeprefix("Value error, "))
+    text = error["msg"].removeprefix("Value error, ")
+    text = "is not supported" if error["type"] in _UNKNOWN else text[:1].lower() + text[1:]
+    return FieldProblem(pointer, text)
 
 
 def _escaped(part: str) -> str:

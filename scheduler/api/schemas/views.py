@@ -78,17 +78,6 @@ class ExecView(View):
     truncated: bool
 
 
-class RevisionView(View):
-    """A template that was once asked for."""
-
-    number: int
-    digest: str
-    image: str
-    cause: str
-    current: bool
-    stable: bool
-
-
 class QuotaBody(Body):
     """What all deployments that name the quota may request together; null is no bound."""
 

@@ -1,0 +1,41 @@
+"""/healthz, /readyz and /metrics: for whatever watches this process."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, request
+
+from minirun import MinirunError
+
+from ..auth import authorize
+from ..control.metrics import exposition
+from ..store import Scope
+from .operation import Call, NoBody, NoQuery, Reply, control_of_app, operation
+from .schemas.views import Health
+
+bp = Blueprint("health", __name__)
+
+
+@operation(bp, "GET", "/healthz", scope=None, answers={200: Health})
+def get_health(call: Call[NoBody, NoQuery]) -> object:
+    """Return that this process answers."""
+    return Health(status="ok", problems={})
+
+
+@operation(bp, "GET", "/readyz", scope=None, answers={200: Health, 503: Health})
+def get_readiness(call: Call[NoBody, NoQuery]) -> Reply:
+    """Return whether everything works: the store, the control loop, the gateway."""
+    problems = {name: text for name, text in call.control.health().items() if text}
+    try:
+        call.control.store.ping()
+    except MinirunError as error:
+        problems["store"] = error.message
+    health = Health(status="not ready" if problems else "ready", problems=problems)
+    return Reply(health, 503 if problems else 200)
+
+
+@bp.get("/metrics")
+def get_metrics() -> Response:
+    """Return everything that is worth watching, in Prometheus' text format."""
+    control = control_of_app()
+    authorize(control, request, Scope.READ)
+    return Response(exposition(control), mimetype="text/plain; version=0.0.4; charset=utf-8")
