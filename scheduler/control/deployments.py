@@ -110,7 +110,8 @@ def _applied(before: Entry, deployment: Deployment, now: float, request: Request
 
 def _change(entry: Entry, kind: str, text: str, request: Request) -> Change:
     name = entry.deployment.name
-    return Change({name: entry}, events=(Event(name, kind, text, {"by": request.by}),))
+    run = {"run": entry.run.number} if kind == "job-started" else {}
+    return Change({name: entry}, events=(Event(name, kind, text, {"by": request.by, **run}),))
 
 
 def _existing(desired: Desired, name: str) -> Entry:
@@ -224,7 +225,7 @@ def promote(control: Control, name: str, request: Request) -> None:
 
 def run(control: Control, name: str, request: Request) -> None:
     """Begin a run of a job or cron now."""
-    edit(control, name, "run-requested", lambda entry: apply.ran(entry, control.clock()), request)
+    edit(control, name, "job-started", lambda entry: apply.ran(entry, control.clock()), request)
 
 
 def delete(control: Control, name: str, request: Request) -> None:
