@@ -23,6 +23,7 @@ from ..record import Record, replace
 from ..shim.place import StartFile
 from ..spec import IdMapping, Root, Spec
 from ..steps.overlay import Overlay
+from .keep import confirm_kept
 from .volumes import fill_fresh_volumes
 
 TYPE_CHECKING = False
@@ -56,6 +57,7 @@ def create(home: Home, options: RunOptions, target: Target) -> ContainerRecord:
     hostname = specify.hostname_for(options, container_id, os.uname().nodename)
     record = home.containers.create(_record(home, options, target, container_id))
     try:
+        confirm_kept(home, target)
         volumes = _make_volumes(home, options, target)
         facts = _facts(home, options, target, container_id, hostname, volumes)
         spec = _spec(specify.with_name(options, record.name), target, facts)
