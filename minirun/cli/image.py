@@ -97,7 +97,7 @@ def rmi_command(names: tuple[str, ...], *, force: bool) -> int:
         except MinirunError as error:
             complain(error.message, error.hint)
             code = error.exit_code
-    home.images.gc(in_use(home))
+    home.images.gc(lambda: in_use(home))
     return code
 
 

@@ -106,7 +106,6 @@ def disk_free(chosen: str, *, verbose: bool) -> int:
     from ..engine.usage import writable_bytes
 
     home = default_home()
-    home.images.prepare()
     images = home.images.df()
     records = everything(home)
     sizes = {record.id: writable_bytes(home, record) for record in records}

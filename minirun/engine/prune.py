@@ -73,7 +73,7 @@ def images(home: Home, *, every: bool = False, filters: Iterable[str] = ()) -> P
             with suppress(ImageError):
                 removed = home.images.remove(image.id, force=True, used_by=users)
                 gone += [one.what for one in removed]
-    freed = home.images.gc(in_use(home))
+    freed = home.images.gc(lambda: in_use(home))
     return Pruned(tuple(gone), freed.size_bytes)
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ..record import Record
-from . import names
+from . import names, store_version
 from .blobs import read_document, read_index
 from .lease import Lease, live_claims
 from .locks import acquire, locked, store_errors
@@ -37,13 +37,13 @@ class Usage(Record):
     reclaimable_bytes: int
 
 
-def collect(root: str, in_use: Iterable[str]) -> Freed:
+def collect(root: str, in_use: Callable[[], Iterable[str]]) -> Freed:
     """Remove garbage. See ``Store.gc``."""
     lease = Lease(root)
     try:
         with locked(os.path.join(root, "lock")):
             alive, claimed = live_claims(root)
-            needed = {*in_use, *claimed, *_reachable(root)}
+            needed = {*in_use(), *claimed, *_reachable(root)}
             freed = _sweep(root, needed, lease.scratch)
             _sweep_unfinished(root, alive, lease.scratch)
     finally:
@@ -55,8 +55,9 @@ def usage(root: str) -> Usage:
     """Return what the store takes. See ``Store.df``."""
     needed = set(_reachable(root))
     with store_errors(root):
-        blobs = list(_blobs(root)) if os.path.isdir(root) else []
-        layers = list(_layers(root)) if os.path.isdir(root) else []
+        exists = store_version.check(root) > 0
+        blobs = list(_blobs(root)) if exists else []
+        layers = list(_layers(root)) if exists else []
     waste = sum(size for digest, _, size in (*blobs, *layers) if digest not in needed)
     return Usage(
         len(names.group(read_index(root).manifests)),

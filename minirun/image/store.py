@@ -1,13 +1,14 @@
 """The images of this host: names, configs, and layers ready to be mounted.
 
     <root>/                     /var/lib/minirun, or MINIRUN_DATA
+      version                   which form this has, see store_version.py
       index.json  oci-layout    names → manifests; with blobs/, an OCI image layout
       blobs/sha256/<hex>        manifests, configs, layers as they came
       layers/<hex>/diff/        a layer unpacked, by diff_id: shared by all images that have it
       layers/<hex>/layer.json   its size
       l/<26 characters>         symbolic link to a diff: mount(2) takes one page of options
       leases/  tmp/  locks/     what is being worked on, see lease.py
-    partial/<hex>             blobs that have not arrived whole, see arrival.py
+      partial/<hex>             blobs that have not arrived whole, see arrival.py
       lock                      held alone to change the index or to collect garbage
 
 A thing is visible once a rename has put it in its place, complete; kill -9 at any point leaves only
@@ -22,11 +23,11 @@ import contextlib
 import os
 
 from ..errors import ImageError
-from ..record import Record
-from . import blobs, names, reference
+from . import blobs, names, reference, store_version
 from .blobs import read_document, read_index, write_index
 from .locks import locked, store_errors
-from .model import Descriptor, History, ImageConfig, Manifest, hex_of
+from .model import Descriptor, History, ImageConfig, Manifest
+from .stored import HistoryRow, Image, Layer, Removal, link_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
     from .unpack import Limits
     from .writer import Writer
 
+__all__ = ["DEFAULT_ROOT", "HistoryRow", "Image", "Layer", "Removal", "Store", "link_of"]
+
 DEFAULT_ROOT = "/var/lib/minirun"
-_FOLDERS = ("blobs/sha256", "layers", "l/empty", "leases", "tmp", "locks", "partial")
 _HEX = frozenset("0123456789abcdef")
 _ID_LENGTH = 64
 
@@ -49,71 +51,6 @@ class NoSuchImage(ImageError):
     def __init__(self, message: str, *, hint: str = "", near: bool = False) -> None:
         super().__init__(message, hint=hint)
         self.near = near
-
-
-class Layer(Record):
-    """A layer of an image: its content (diff_id) and the blob it came in."""
-
-    diff_id: str
-    descriptor: Descriptor
-
-
-class Image(Record):
-    """An image of the store.
-
-    Args:
-        id: digest of the config, as Docker's.
-        names: full names with a tag; empty for one that lost its name.
-        digests: full names with a digest, as in ``docker.io/library/app@sha256:…``.
-        descriptor: of the manifest.
-        root: of the store.
-    """
-
-    id: str
-    names: tuple[str, ...]
-    digests: tuple[str, ...]
-    descriptor: Descriptor
-    manifest: Manifest
-    config: ImageConfig
-    root: str
-
-    @property
-    def familiar_names(self) -> tuple[str, ...]:
-        """The names as a person would type them."""
-        return tuple(reference.parse(name, "").familiar for name in self.names)
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers, lowest first."""
-        pairs = zip(self.config.rootfs.diff_ids, self.manifest.layers, strict=True)
-        return tuple(Layer(diff_id, descriptor) for diff_id, descriptor in pairs)
-
-    def lower_dirs(self, *, relative: bool = False) -> tuple[str, ...]:
-        """Return the directories for overlayfs' ``lowerdir``, newest first.
-
-        A layer that occurs twice is given once: the kernel refuses it (ELOOP), and its newest
-        occurrence hides all of the older one. An image without layers has one empty directory.
-
-        Args:
-            relative: to the store's root, for a caller that mounts from there: 29 characters each.
-        """
-        base = "" if relative else f"{self.root}/"
-        newest_first = dict.fromkeys(reversed(self.config.rootfs.diff_ids))
-        return tuple(base + link_of(diff_id) for diff_id in newest_first) or (f"{base}l/empty",)
-
-
-class HistoryRow(Record):
-    """One line of ``minirun history``, newest first."""
-
-    entry: History
-    layer: Layer | None
-
-
-class Removal(Record):
-    """What ``remove`` did: ``Untagged`` a name, or ``Deleted`` an image id."""
-
-    kind: str
-    what: str
 
 
 class Store:
@@ -132,8 +69,10 @@ class Store:
 
     def images(self) -> list[Image]:
         """Return all images, the youngest first."""
-        groups = names.group(read_index(self.root).manifests)
-        found = [self._image(image_id, named) for image_id, named in groups.items()]
+        found = []
+        for image_id, named in self._groups().items():
+            with self._unless_removed(image_id):
+                found.append(self._image(image_id, named))
         return sorted(found, key=lambda image: image.config.created, reverse=True)
 
     def resolve(self, text: str) -> Image:
@@ -142,9 +81,11 @@ class Store:
         Raises:
             ImageError: there is none, or several; the hint names what comes close.
         """
-        groups = names.group(read_index(self.root).manifests)
+        groups = self._groups()
         image_id = self._find(text, groups)
-        return self._image(image_id, groups[image_id])
+        with self._unless_removed(image_id):
+            return self._image(image_id, groups[image_id])
+        raise _not_found(text, self._groups())
 
     def name(self, text: str) -> str:
         """Return the full name for what a person typed."""
@@ -241,11 +182,12 @@ class Store:
             write_index(self.root, entries)
         return self._image(image_id, names.group(entries)[image_id])
 
-    def gc(self, in_use: Iterable[str] = ()) -> Freed:
+    def gc(self, in_use: Callable[[], Iterable[str]] = tuple) -> Freed:
         """Remove what no image, no running operation and no container needs.
 
         Args:
-            in_use: digests that containers need: their images' ids and diff_ids.
+            in_use: returns the digests that containers need: their images' ids and diff_ids. It
+                is asked under the store's lock: who has made a container by then is safe.
         """
         from .gc import collect
 
@@ -254,17 +196,17 @@ class Store:
             return collect(self.root, in_use)
 
     def prepare(self) -> None:
-        """Make the store's folders, if need be."""
-        if os.path.exists(os.path.join(self.root, "oci-layout")):
-            return
+        """Make the store, or bring one of an earlier version up to the present one, if need be."""
         with store_errors(self.root):
-            for folder in _FOLDERS:
-                os.makedirs(os.path.join(self.root, folder), 0o711, exist_ok=True)
+            if store_version.check(self.root) == store_version.VERSION:
+                return
+            os.makedirs(self.root, 0o711, exist_ok=True)
             with locked(os.path.join(self.root, "lock")):
                 part = os.path.join(self.root, "oci-layout.part")
                 with open(part, "wb") as file:
                     file.write(blobs.LAYOUT)
                 os.rename(part, os.path.join(self.root, "oci-layout"))
+                store_version.migrate(self.root)
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -272,6 +214,19 @@ class Store:
         self.prepare()
         with store_errors(self.root), locked(os.path.join(self.root, "lock")):
             yield
+
+    def _groups(self) -> dict[str, Named]:
+        store_version.check(self.root)
+        return names.group(read_index(self.root).manifests)
+
+    @contextlib.contextmanager
+    def _unless_removed(self, image_id: str) -> Iterator[None]:
+        """Pass over an image whose parts are missing because somebody has just removed it."""
+        try:
+            yield
+        except ImageError:
+            if image_id in self._groups():
+                raise
 
     def _image(self, image_id: str, named: Named) -> Image:
         return Image(
@@ -297,14 +252,6 @@ class Store:
             if ids:
                 return ids[0]
         raise _not_found(text, groups)
-
-
-def link_of(diff_id: str) -> str:
-    """Return the short way to a layer's directory, relative to the root: 130 bits of its name."""
-    import base64
-
-    name = base64.b32encode(bytes.fromhex(hex_of(diff_id))).decode().lower()
-    return f"l/{name[:26]}"
 
 
 def _not_found(text: str, groups: dict[str, Named]) -> NoSuchImage:
