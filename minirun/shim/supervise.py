@@ -9,6 +9,7 @@ Next: ``after.py``, which the loop comes to at the end, and ``standby.py``.
 from __future__ import annotations
 
 import _socket
+import gc
 import os
 import select
 import signal
@@ -68,6 +69,7 @@ def leave_caller(client: int) -> None:
     keep = client if client >= 0 else 2
     kernel.close_range(3, keep - 1, cloexec=False) if keep > 3 else None
     kernel.close_range(max(keep + 1, 3), 2**31 - 1, cloexec=False)
+    gc.freeze()  # the collector would touch, and so copy, every page of the caller's heap
     become_shim()
 
 
