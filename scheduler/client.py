@@ -89,19 +89,19 @@ class Client:
 
     def restart(self, name: str) -> Json:
         """Replace all replicas, gently."""
-        return self._object("POST", _at(name, "restart"), {})
+        return self._object("POST", _at(name, "restart"))
 
     def pause(self, name: str) -> Json:
         """Let a rollout stop where it is."""
-        return self._object("POST", _at(name, "pause"), {})
+        return self._object("POST", _at(name, "pause"))
 
     def resume(self, name: str) -> Json:
         """Let a rollout go on."""
-        return self._object("POST", _at(name, "resume"), {})
+        return self._object("POST", _at(name, "resume"))
 
     def promote(self, name: str) -> Json:
         """Let a canary take over."""
-        return self._object("POST", _at(name, "promote"), {})
+        return self._object("POST", _at(name, "promote"))
 
     def roll_back(self, name: str, revision: int | None = None) -> Json:
         """Return to a revision; None is the last one that worked."""
@@ -110,7 +110,7 @@ class Client:
 
     def run(self, name: str) -> Json:
         """Start a job, or a cron's job out of its turn."""
-        return self._object("POST", _at(name, "run"), {})
+        return self._object("POST", _at(name, "run"))
 
     def revisions(self, name: str) -> list[Json]:
         """Return the revisions that are kept."""
@@ -137,19 +137,18 @@ class Client:
         answer = self.transport.ask("POST", path, body, timeout_s=timeout_s + 30.0)
         return _as_object(answer.json())
 
-    def logs(
-        self, name: str, *, replica: str = "", tail: int | None = None, follow: bool = False
-    ) -> Iterator[Json]:
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[Json]:
         """Yield lines that replicas printed: ``replica``, ``unix_s``, ``stream``, ``text``.
 
         Args:
-            name: of the deployment.
-            replica: of this one only; "" is all of them.
+            name: of a deployment, for all of its replicas, or of one replica.
             tail: so many of the last lines; None is all that are kept.
-            follow: go on until the connection ends.
+            follow: go on, until the replica has ended or the deployment is deleted.
         """
-        query = [("tail", tail), ("follow", "true" if follow else ""), ("replica", replica)]
-        for line in self.transport.lines(_with(_at(name, "logs"), query)):
+        path = _named("replicas" if "." in name else "deployments", name, "logs")
+        query = [("tail", tail), ("follow", "true" if follow else "")]
+        # Nothing is sent while nothing is printed, however long that is.
+        for line in self.transport.lines(_with(path, query), timeout_s=None):
             if line:
                 yield _as_object(json.loads(line))
 
@@ -163,10 +162,15 @@ class Client:
     def watch(self, *, deployment: str = "", after: int | None = None) -> Iterator[Json]:
         """Yield events as they happen; none is skipped after the one numbered ``after``."""
         query = [("deployment", deployment), ("after", after)]
-        headers = {"Accept": "text/event-stream"}
+        headers, is_gone = {"Accept": "text/event-stream"}, False
         for line in self.transport.lines(_with("/v1/events/watch", query), headers):
-            if line.startswith(b"data:"):
-                yield _as_object(json.loads(line[5:]))
+            field, _, value = line.partition(b": ")
+            if field == b"event":
+                is_gone = value == b"gone"
+            elif field == b"data" and is_gone:
+                raise ApiError(value.decode(), status=410, hint="watch again, from now on")
+            elif field == b"data":
+                yield _as_object(json.loads(value))
 
     # ── the host ──────────────────────────────────────────────────────────────────────────────
 
@@ -176,15 +180,15 @@ class Client:
 
     def cordon(self) -> Json:
         """Place nothing new on the host."""
-        return self._object("POST", "/v1/host/cordon", {})
+        return self._object("POST", "/v1/host/cordon")
 
     def uncordon(self) -> Json:
         """Place replicas on the host again."""
-        return self._object("POST", "/v1/host/uncordon", {})
+        return self._object("POST", "/v1/host/uncordon")
 
     def drain(self) -> Json:
         """Cordon the host, and let every replica end its requests and stop."""
-        return self._object("POST", "/v1/host/drain", {})
+        return self._object("POST", "/v1/host/drain")
 
     def images(self) -> list[Json]:
         """Return the images that a deployment may name."""
@@ -254,7 +258,7 @@ def own_address() -> str:
     """Return the address of this host's own scheduler."""
     from .places import default_places
 
-    return f"unix://{default_places().run}/api.sock"
+    return f"unix://{default_places().socket}"
 
 
 def _named(noun: str, name: str, *more: str) -> str:

@@ -21,7 +21,7 @@ from minirun import MinirunError
 
 #: An answer that takes longer than this is a scheduler that hangs.
 TIMEOUT_S = 30.0
-#: What a stream may stay silent for: the API sends a comment line every few seconds.
+#: What a watch may stay silent for: the API sends a sign of life every 15 seconds.
 STREAM_TIMEOUT_S = 90.0
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
@@ -131,13 +131,24 @@ class Transport:
             raise refusal(response.status, content)
         return Answer(response.status, content, response.headers.get("ETag", ""))
 
-    def lines(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[bytes]:
+    def lines(
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float | None = STREAM_TIMEOUT_S,
+    ) -> Iterator[bytes]:
         """Yield the lines of an answer as they come, without their ends, until it ends.
+
+        Args:
+            path: as in ``ask``.
+            headers: as in ``ask``.
+            timeout_s: how long it may stay silent; None is for ever.
 
         Raises:
             ApiError: refused, or the connection was lost on the way.
         """
-        connection, response = self._send("GET", path, None, headers, STREAM_TIMEOUT_S)
+        connection, response = self._send("GET", path, None, headers, timeout_s)
         with connection:
             try:
                 if response.status >= 400:
@@ -153,7 +164,7 @@ class Transport:
         path: str,
         body: object,
         headers: Mapping[str, str] | None,
-        timeout_s: float,
+        timeout_s: float | None,
     ) -> tuple[_Closing, http.client.HTTPResponse]:
         connection = self._connection(timeout_s)
         content = None if body is None else json.dumps(body).encode()
@@ -170,7 +181,7 @@ class Transport:
             raise self._unreachable(error) from error
         return _Closing(connection, response), response
 
-    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+    def _connection(self, timeout_s: float | None) -> http.client.HTTPConnection:
         parts = self._parts
         if parts.scheme == "unix":
             return _UnixConnection(parts.path, timeout_s)
@@ -249,7 +260,7 @@ class _Closing:
 class _UnixConnection(http.client.HTTPConnection):
     """The same protocol over a Unix socket."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
 

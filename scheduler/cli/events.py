@@ -1,0 +1,71 @@
+"""``events``: what was decided and why, as it happens.
+
+Next: ``top.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import client, complete_deployment
+from .complaints import EXIT_INTERRUPTED
+from .output import one_line, say
+
+if TYPE_CHECKING:
+    from ..client import Client
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[DEPLOYMENT]", shell_complete=complete_deployment)
+@click.option("-w", "--watch", is_flag=True, help="Go on until Ctrl-C.")
+@click.option("--after", type=int, metavar="N", help="Only those after the event numbered N.")
+@click.option("-n", "--limit", type=int, default=100, help="The last N (100).")
+@click.option("--inputs", is_flag=True, help="Show the numbers that a decision was made by.")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table",
+              help="json is one object per line.")  # fmt: skip
+def events_command(
+    name: str | None, after: int | None, limit: int, form: str, *, watch: bool, inputs: bool
+) -> int:
+    """Show what was decided and why, oldest first.
+
+    \b
+      minisched events digits
+      minisched events -w --inputs
+    """  # noqa: D301
+    try:
+        for event in _events(client(), name or "", after, limit, watch=watch):
+            say(
+                json.dumps(event, ensure_ascii=False)
+                if form == "json"
+                else _line(event, inputs=inputs)
+            )
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED  # this is how one leaves
+    return 0
+
+
+def _events(
+    sched: Client, name: str, after: int | None, limit: int, *, watch: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the last events and, where wanted, those that follow: none between is skipped."""
+    last = after
+    for event in sched.events(deployment=name, after=after, limit=limit):
+        yield event
+        last = event["sequence"]
+    if watch:
+        yield from sched.watch(deployment=name, after=last or 0)
+
+
+def _line(event: dict[str, Any], *, inputs: bool) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["unix_s"]))
+    text = f"{at}  {event['deployment']:16} {event['kind']:14} {event['message']}"
+    if inputs and event["inputs"]:
+        text += " " + json.dumps(event["inputs"], ensure_ascii=False)
+    return one_line(text)

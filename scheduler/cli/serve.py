@@ -1,0 +1,83 @@
+"""``serve``: be the scheduler. Everything is imported here, and nowhere else in this package.
+
+Next: ``../serve.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from minirun import MinirunError
+
+GATEWAY = "127.0.0.1:8000"
+
+
+@click.command()
+@click.option(
+    "--gateway",
+    default=GATEWAY,
+    metavar="HOST:PORT",
+    help=f"Where predictions are answered; none for a Unix socket alone ({GATEWAY}).",
+)
+@click.option("--gateway-tls", default="", metavar="HOST:PORT", help="And with TLS.")
+@click.option(
+    "--gateway-pem",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Its certificate and key, in one file.",
+)
+@click.option(
+    "--publish-on",
+    default="127.0.0.1",
+    metavar="HOST",
+    help="Where published ports are answered (127.0.0.1).",
+)
+@click.option("--listen", default="", metavar="HOST:PORT", help="The API over TCP, with TLS.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--group", default="", help="Who may use the API's Unix socket, besides root.")
+def serve_command(
+    gateway: str, gateway_tls: str, gateway_pem: Path | None, publish_on: str,
+    listen: str, tls_cert: Path | None, tls_key: Path | None, group: str,
+) -> int:  # fmt: skip
+    """Start the scheduler: API, control loops, gateway.
+
+    It ends on SIGTERM and Ctrl-C; replicas and gateway go on, and the next one takes them over.
+
+    \b
+      minisched serve
+      minisched serve --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
+    """  # noqa: D301
+    _check(listen, tls_cert, tls_key, gateway_tls, gateway_pem)
+    from ..places import default_places
+    from ..serve import Options, serve
+
+    options = Options(
+        places=default_places(),
+        gateway="" if gateway == "none" else gateway,
+        gateway_tls=gateway_tls,
+        gateway_pem=gateway_pem,
+        publish_on=publish_on,
+        listen=listen,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        socket_group=group,
+    )
+    return serve(options)
+
+
+def _check(
+    listen: str, cert: Path | None, key: Path | None, gateway_tls: str, pem: Path | None
+) -> None:
+    """Refuse half of an encryption: a token must not be sent in the clear.
+
+    Raises:
+        MinirunError: an address without its certificate, or the reverse.
+    """
+    if bool(listen) != bool(cert) or bool(cert) != bool(key):
+        hint = "the API over TCP takes a token, so it is encrypted: --listen --tls-cert --tls-key"
+        raise MinirunError("--listen, --tls-cert and --tls-key go together", hint=hint)
+    if bool(gateway_tls) != bool(pem):
+        raise MinirunError("--gateway-tls and --gateway-pem go together")
