@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.lab import MINIRUN, Engine, make_image, scratch
+from tests.engines.lab import MANAGER, MINIRUN, Engine, make_image, parent, scratch
 
 
 @pytest.fixture(scope="session")
@@ -19,20 +19,23 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def docker(image: Path) -> Iterator[Engine]:
-    """Return a dockerd without a bridge and without rules of its own in the firewall."""
+    """Return a dockerd whose default is minirun; its bridge is in a network of its own."""
     with scratch("docker") as folder:
         config = folder / "daemon.json"
-        config.write_text(json.dumps({"runtimes": {"minirun": {"path": str(MINIRUN)}}}))
+        runtimes = {"minirun": {"path": str(MINIRUN)}}
+        config.write_text(json.dumps({"runtimes": runtimes, "default-runtime": "minirun"}))
         socket = f"unix://{folder}/d"
         engine = Engine(
             folder,
             ["docker", "--host", socket],
             {"DOCKER_CONFIG": str(folder), "DOCKER_BUILDKIT": "0"},
             [
+                "unshare", "--net",
                 "dockerd", "--config-file", config, "--data-root", folder / "data",
                 "--exec-root", folder / "x", "--pidfile", folder / "pid", "--host", socket,
-                "--bridge=none", "--iptables=false", "--ip-forward=false",
-                "--storage-driver=vfs", "--cgroup-parent=/minirun/docker",
+                "--iptables=false", "--ip6tables=false", "--ip-forward=false",
+                "--storage-driver=vfs", f"--cgroup-parent={parent('docker')}",
+                f"--exec-opt=native.cgroupdriver={MANAGER}",
             ],
         )  # fmt: skip
         try:
@@ -54,9 +57,10 @@ netns = "none"
 log_driver = "k8s-file"
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 [engine]
-cgroup_manager = "cgroupfs"
+cgroup_manager = "{MANAGER}"
 events_logger = "file"
 runtime_supports_json = ["runc", "minirun-oci"]
+runtime_supports_nocgroup = ["crun", "minirun-oci"]
 tmp_dir = "{folder}/tmp"
 stop_timeout = 2
 [network]
@@ -75,8 +79,8 @@ runroot = "{folder}/run"
         engine = Engine(folder, ["podman"], env)
         try:
             engine.out("import", str(image), "bb")
-            parent = "--cgroup-parent=/minirun/podman"
-            engine.out("--runtime=runc", "run", "--rm", parent, "bb", "true")
+            group = f"--cgroup-parent={parent('podman')}"
+            engine.out("--runtime=runc", "run", "--rm", group, "bb", "true")
             yield engine
         finally:
             engine.run("rm", "--all", "--force", "--time=0")

@@ -4,29 +4,52 @@ Each engine is asked twice for the same thing, with runc and with minirun-oci be
 transcripts are compared: what a user of the engine sees may not depend on the runtime.
 
 Everything an engine makes is in one folder and in control groups below ``minirun``; ``close`` takes
-all of it away.
+all of it away. Where systemd owns the groups (cgroup v2) the engines ask it for them, as they do by
+default on such a host; containerd goes on making its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import shutil
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tests.features import cgroup2_mount, missing
+
 ROOT = Path(__file__).parents[2]
 MINIRUN = ROOT / "scripts" / "minirun-oci"
 APPLETS = (
-    "sh true false cat echo id pwd sleep ls mount grep test stty head wc env tty hostname".split()
-)
+    "sh true false cat echo id pwd sleep ls mount grep test stty head wc env tty hostname ip nc "
+    "mknod cut"
+).split()
 # It forks once: a shell that forks all the time cannot be frozen by runc on cgroup v1.
 SERVE = 'trap "echo bye; exit 9" TERM; echo up; sleep 1000 & wait'
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+UNIFIED = cgroup2_mount() is not None
+MANAGER = "systemd" if UNIFIED and not missing("systemd") else "cgroupfs"
+#: What a terminal is set to: no program would come to this size by itself.
+ROWS, COLUMNS = 33, 101
+
+
+def parent(engine: str) -> str:
+    """Return where an engine's groups go."""
+    return f"minirun{engine}.slice" if MANAGER == "systemd" else f"/minirun/{engine}"
+
+
+def group_files() -> list[str]:
+    """Return where a container reads its limits: memory, CPU quota, processes."""
+    v1 = ("memory/memory.limit_in_bytes", "cpu/cpu.cfs_quota_us", "pids/pids.max")
+    v2 = ("memory.max", "cpu.max", "pids.max")
+    return [f"/sys/fs/cgroup/{file}" for file in (v2 if UNIFIED else v1)]
 
 
 def make_image(folder: Path) -> Path:
@@ -84,7 +107,13 @@ class Engine:
         """Run one command of the engine."""
         argv = [*self.argv, *words]
         return subprocess.run(
-            argv, input=stdin, capture_output=True, text=True, env=self.env, timeout=60, check=False
+            argv,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.env,
+            timeout=120,
+            check=False,
         )
 
     def out(self, *words: str, stdin: str = "") -> str:
@@ -98,14 +127,16 @@ class Engine:
         done = self.run(*words, stdin=stdin)
         return f"{done.returncode} {done.stdout}"
 
-    def on_terminal(self, *words: str) -> str:
+    def on_terminal(self, *words: str, typed: str = "") -> str:
         """Run one command on a terminal of its own; return its exit code and what it showed."""
         master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         process = subprocess.Popen(
             [*self.argv, *words], stdin=slave, stdout=slave, stderr=slave, env=self.env,
             start_new_session=True,
         )  # fmt: skip
         os.close(slave)
+        os.write(master, typed.encode())
         shown = b""
         with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
             while data := os.read(master, 4096):
@@ -136,9 +167,12 @@ def scratch(name: str) -> Iterator[Path]:
         for mounted in reversed(_mounts_below(folder)):
             subprocess.run(["umount", "-l", mounted], check=False)
         shutil.rmtree(folder)
-        for top in Path("/sys/fs/cgroup").glob(f"*/minirun/{name}"):
-            for group in (*sorted(top.rglob("*/"), reverse=True), top):
-                group.rmdir()
+        if MANAGER == "systemd":
+            subprocess.run(["systemctl", "stop", parent(name)], check=False)
+        for pattern in (f"*/minirun/{name}", f"minirun/{name}"):
+            for top in Path("/sys/fs/cgroup").glob(pattern):
+                for group in (*sorted(top.rglob("*/"), reverse=True), top):
+                    group.rmdir()
 
 
 def _mounts_below(folder: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -52,6 +53,22 @@ def test_exec(containerd: Engine, task: str) -> None:
     assert "tty\n" in containerd.on_terminal(*on_terminal, "test -t 0 && echo tty")
 
 
+def test_network_namespace_is_joined(containerd: Engine, options: tuple[str, ...]) -> None:
+    """With limits and a terminal, as a CNI plugin leaves it to ctr."""
+    prepare = "ip link set lo up && ip address add 10.9.8.7/32 dev lo && echo && exec sleep 1000"
+    with subprocess.Popen(
+        ["unshare", "--net", "sh", "-c", prepare], stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        joined = f"--with-ns=network:/proc/{holder.pid}/ns/net"
+        words = ("run", "--rm", "--tty", joined, "--memory-limit=67108864", *options, IMAGE, "net")
+        shown = containerd.on_terminal(*words, "ip", "address")
+        holder.kill()
+    assert shown.startswith("0 ")
+    assert "10.9.8.7/32" in shown
+
+
 def test_pause_metrics_and_kill(containerd: Engine, task: str) -> None:
     tell: Callable[..., str] = containerd.out
     tell("tasks", "pause", task)
@@ -62,7 +79,8 @@ def test_pause_metrics_and_kill(containerd: Engine, task: str) -> None:
         for line in tell("tasks", "metrics", task).splitlines()
         if len(line.split(maxsplit=1)) == 2
     )
-    assert metrics["memory.limit_in_bytes"].strip() == str(64 << 20)
+    limits = [value.strip() for name, value in metrics.items() if "limit" in name]
+    assert str(64 << 20) in limits
     assert len(tell("tasks", "ps", task).splitlines()) >= 2
     tell("tasks", "kill", task)
     wait_until(lambda: _status(containerd) == "STOPPED", "SIGTERM does not arrive")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.engines.lab import SERVE, Engine, wait_until
+from tests.engines.lab import COLUMNS, ROWS, SERVE, UNIFIED, Engine, group_files, wait_until
 
 pytestmark = pytest.mark.requires("root", "docker", "runc", "busybox")
 
 ALONE = ("--network=none",)
 # What hides a path of /proc is a matter of the runtime's own.
 MOUNTS = "mount | grep -v -e cgroup -e ext4 -e ' /proc/'"
+# Version 1 has a list of the device rules; version 2 has a program, known by what it refuses.
+OPEN = "[ -c /x ] || mknod /x c 10 229; (true <>/x) && echo opened; echo x > /dev/null && echo x"
+DEVICES = OPEN if UNIFIED else "cat /sys/fs/cgroup/devices/devices.list"
 PRIVILEGES = "grep -E '^(Cap|NoNew|Secc)' /proc/self/status"
 
 
@@ -48,13 +52,12 @@ RUNS = {
     ],
     "capabilities": ["--cap-add=NET_ADMIN", "bb", "grep", "Cap", "/proc/self/status"],
     "limits": [
-        "--ulimit=nofile=64:64", "--memory=64m", "--pids-limit=32", "--cpu-shares=256", "bb", "cat",
-        "/proc/self/limits", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/pids/pids.max", "/sys/fs/cgroup/cpu/cpu.shares",
+        "--ulimit=nofile=64:64", "--memory=64m", "--pids-limit=32", "--cpus=0.25", "bb", "cat",
+        "/proc/self/limits", *group_files(),
     ],
     "mounts": ["bb", "sh", "-c", f"{MOUNTS} | grep -o ' on .* (r[ow]'; ls /dev"],
     "names": ["--hostname=box", "bb", "hostname"],
-    "masked": ["bb", "sh", "-c", "cat /proc/kcore | wc -c; echo 1 > /proc/sys/vm/swappiness"],
+    "masked": ["bb", "sh", "-c", "cat /proc/timer_list | wc -c; echo 1 > /proc/sys/vm/swappiness"],
 }  # fmt: skip
 
 
@@ -107,17 +110,56 @@ def test_terminal(docker: Engine, served: Callable[..., str], runtime: str) -> N
     assert shown == "3 tty\n"
 
 
+def test_what_is_typed_arrives_and_the_size_is_passed_on(docker: Engine, runtime: str) -> None:
+    """What if somebody works in it? The client sends the size after the start: wait for it."""
+    size = f"stty size 2>&1 | grep -q '{ROWS} {COLUMNS}'"
+    script = f"read word; until {size}; do :; done; echo got $word"
+    words = ("run", "--rm", "-it", f"--runtime={runtime}", *ALONE, "bb", "sh", "-c", script)
+    first, *_, last = docker.on_terminal(*words, typed="hello\n").splitlines()
+    assert (first, last) == ("0 hello", "got hello")  # and what was typed early is echoed twice
+
+
+def test_containers_reach_each_other(docker: Engine, runtime: str) -> None:
+    """With a network, limits and a terminal at once: the engine's hook finds our namespace."""
+    limits = ("--memory=64m", "--pids-limit=32", "--cpus=0.5")
+    serve = ("--detach", "--name=server", f"--runtime={runtime}", *limits)
+    address = ("inspect", "--format={{.NetworkSettings.IPAddress}}", "server")
+    try:
+        docker.out("run", *serve, "bb", "nc", "-ll", "-p", "8080", "-e", "echo", "hello")
+        ask = f"until nc {docker.out(*address).strip()} 8080; do :; done"
+        words = ("run", "--rm", "-it", f"--runtime={runtime}", *limits, "bb", "sh", "-c", ask)
+        assert docker.on_terminal(*words).splitlines()[-1].endswith("hello")
+    finally:
+        docker.run("rm", "--force", "server")
+
+
+def test_build_runs_in_the_default_runtime(docker: Engine, tmp_path: Path) -> None:
+    """What hides /proc/timer_list tells who made a container: each has its own way."""
+    look = "grep ' /proc/timer_list ' /proc/self/mountinfo | cut -d ' ' -f 4"
+    (tmp_path / "file").write_text("copied\n")
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM bb\nCOPY file /\nRUN {look} > /masked && id -u > /who\nUSER 1000\n"
+        "CMD cat /file /masked /who; id -u\n"
+    )
+    assert docker.out("info", "--format={{.DefaultRuntime}}") == "minirun\n"
+    docker.out("build", "--network=none", "--tag=built", str(tmp_path))
+    ours, theirs = (
+        docker.out("run", "--rm", f"--runtime={runtime}", *ALONE, "bb", "sh", "-c", look)
+        for runtime in ("minirun", "runc")
+    )
+    assert ours != theirs
+    assert docker.out("run", "--rm", *ALONE, "built") == f"copied\n{ours}0\n1000\n"
+
+
 def test_update_changes_what_is_named(
     docker: Engine, served: Callable[..., str], runtime: str
 ) -> None:
     name = served(runtime, "--memory=64m", "--memory-swap=64m", "--pids-limit=32")
-    files = ["memory/memory.limit_in_bytes", "cpu/cpu.shares", "pids/pids.max"]
-    devices = ("exec", name, "cat", "/sys/fs/cgroup/devices/devices.list")
-    before = docker.out(*devices)
-    docker.out("update", "--memory=32m", "--memory-swap=32m", "--cpu-shares=512", name)
-    shown = docker.out("exec", name, "cat", *(f"/sys/fs/cgroup/{file}" for file in files))
-    assert shown.split() == [str(32 << 20), "512", "32"]
-    assert docker.out(*devices) == before
+    before = docker.tell("exec", name, "sh", "-c", DEVICES)
+    docker.out("update", "--memory=32m", "--memory-swap=32m", "--cpus=0.5", name)
+    memory, quota, *_, pids = docker.out("exec", name, "cat", *group_files()).split()
+    assert (memory, quota, pids) == (str(32 << 20), "50000", "32")
+    assert docker.tell("exec", name, "sh", "-c", DEVICES) == before
 
 
 def test_stats_and_top_see_the_container(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.engines.lab import MINIRUN, SERVE, Engine
+from tests.engines.lab import MINIRUN, SERVE, Engine, parent
 
 pytestmark = pytest.mark.requires("root", "podman", "runc", "busybox")
 
-GROUP = "--cgroup-parent=/minirun/podman"
+GROUP = f"--cgroup-parent={parent('podman')}"
 
 
 def _binary(runtime: str) -> str:
@@ -63,10 +64,34 @@ def test_life_and_exec(told: Callable[..., str], podman: Engine, runtime: str) -
 
 def test_pod(told: Callable[..., str], podman: Engine) -> None:
     try:
-        told("pod", "create", "--infra=false", "--cgroup-parent=/minirun/podman", "--name=pod")
+        told("pod", "create", "--infra=false", GROUP, "--name=pod")
         assert told("run", "--rm", "--pod=pod", "bb", "echo", "in") == "0 in\n"
     finally:
         podman.run("pod", "rm", "--force", "--time=0", "pod")
+
+
+def test_pod_shares_its_network(told: Callable[..., str], podman: Engine) -> None:
+    """The first container holds the namespaces, the others join them by path."""
+    infra = ("--infra-image=bb", "--infra-command=sleep 1000", "--share=net,ipc,uts")
+    try:
+        assert told("pod", "create", *infra, GROUP, "--hostname=together", "--name=pod")[0] == "0"
+        serve = ("nc", "-ll", "-p", "8080", "-e", "hostname")
+        assert told("run", "--detach", "--pod=pod", "bb", *serve)[0] == "0"
+        ask = "until nc 127.0.0.1 8080; do :; done"
+        assert told("run", "--rm", "--pod=pod", "bb", "sh", "-c", ask) == "0 together\n"
+    finally:
+        podman.run("pod", "rm", "--force", "--time=0", "pod")
+
+
+CRUN = pytest.param("crun", marks=pytest.mark.requires("crun", "cgroup2"), id="crun")
+
+
+@pytest.mark.parametrize("binary", [CRUN, pytest.param(str(MINIRUN), id="minirun")])
+def test_without_groups_it_stays_in_the_callers(podman: Engine, binary: str) -> None:
+    """What if podman itself runs in a service that has the limits? runc knows no such thing."""
+    words = ("run", "--rm", "--cgroups=disabled", "--cgroupns=host", "bb", "cat")
+    shown = podman.out(f"--runtime={binary}", *words, "/proc/self/cgroup")
+    assert shown == Path("/proc/self/cgroup").read_text()
 
 
 def test_health_check(told: Callable[..., str], podman: Engine) -> None:

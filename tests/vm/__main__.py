@@ -1,6 +1,6 @@
 """Tests on a machine with cgroup v2 and systemd, whatever this one has.
 
-    scripts/vm test                    the selected tests; the report is build/vm/report.xml
+    scripts/vm test                    the selected tests; the reports are build/vm/report-*.xml
     scripts/vm test -- -k freeze -x    with more arguments for pytest
     scripts/vm pytest tests/kernel     pytest with exactly these arguments
     scripts/vm run 'cat /proc/cgroups' one shell command as root, in the checkout
@@ -15,7 +15,8 @@ commit is inside; what git ignores is not. What a job leaves in $OUT comes back 
 in MINIRUN_VM_RESULTS: name one where two machines run at a time.
 
 The image is kept in MINIRUN_VM_CACHE (~/.cache/minirun/vm) and built anew, in two minutes, when
-tests/vm/guest, pyproject.toml or constraints.txt change. MINIRUN_VM_ACCEL=kvm uses real processors.
+tests/vm/guest, constraints.txt or the commands in pyproject.toml change. MINIRUN_VM_ACCEL=kvm uses
+real processors.
 """
 
 from __future__ import annotations
@@ -29,31 +30,46 @@ from tests.vm.image import TOP, image
 from tests.vm.machine import RESULTS, boot
 from tests.vm.skips import never_run
 
-SELECTION = TOP / "tests" / "vm" / "selection.txt"
+#: Each file holds the arguments of one pytest; they run side by side, one for each processor.
+LANES = sorted((TOP / "tests" / "vm").glob("lane-*.txt"))
 #: What the machine must offer; a probe that fails there is a failure and not a skip.
 DEMANDED = "root,userns,overlay,seccomp,net_admin,nftables,cgroup2,systemd,busybox,strace,runc,crun"
 
 
-def selection() -> list[str]:
-    """Return pytest's arguments from selection.txt, without its comments."""
-    return shlex.split(SELECTION.read_text(), comments=True)
+#: Exit code 5 says that a lane has none of the tests that were asked for.
+_JOB = """
+export CI=true MINIRUN_REQUIRE={demanded} MINIRUN_LEAK_GRACE_S=30
+lane() {{
+    number=$1; shift
+    python -m pytest -p no:cacheprovider --junitxml "$OUT/report-$number.xml" "$@"
+    code=$?
+    [ $code = 5 ] && code=0
+    return $code
+}}
+{starts}
+failed=0
+for process in $lanes; do wait "$process" || failed=1; done
+cat "$OUT"/lane-*.log
+exit $failed
+"""
 
 
-def pytest_job(arguments: list[str]) -> str:
-    """Return the script that runs pytest inside and leaves its report."""
-    words = '--junitxml "$OUT/report.xml" ' + shlex.join(arguments)
-    return (
-        f"export CI=true MINIRUN_REQUIRE={DEMANDED} MINIRUN_LEAK_GRACE_S=30\n"
-        f"python -m pytest -p no:cacheprovider {words}\n"
-    )
+def pytest_job(lanes: list[list[str]]) -> str:
+    """Return the script that runs each lane inside and leaves its report; the first one speaks."""
+    starts = []
+    for number, arguments in enumerate(lanes, 1):
+        said = "" if number == 1 else f' >"$OUT/lane-{number}.log" 2>&1'
+        starts.append(f'lane {number} {shlex.join(arguments)}{said} & lanes="$lanes $!"')
+    return _JOB.format(demanded=DEMANDED, starts="\n".join(starts))
 
 
 def _job(command: str, words: list[str]) -> str:
     """Return the shell script that a command stands for."""
     if command == "test":
-        return pytest_job([*selection(), *words])
+        chosen = [shlex.split(lane.read_text(), comments=True) for lane in LANES]
+        return pytest_job([[*lane, *words] for lane in chosen])
     if command == "pytest":
-        return pytest_job(words)
+        return pytest_job([words])
     if command == "shell":
         return "stty sane; TERM=linux exec setsid -c bash -il </dev/hvc0 >/dev/hvc0 2>&1\n"
     return " ".join(words) + "\n"
@@ -73,7 +89,7 @@ def main() -> int:
         print(image())
         return 0
     if given.command == "skips":
-        return never_run(Path(words[0]), RESULTS / "report.xml")
+        return never_run(Path(words[0]), sorted(RESULTS.glob("report-*.xml")))
     interactive = given.command == "shell"
     return boot(_job(given.command, words), timeout_s=given.timeout * 60, interactive=interactive)
 

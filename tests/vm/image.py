@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -54,9 +55,10 @@ def image() -> Path:
 
 def recipe() -> str:
     """Return the hash over everything that the image is made of."""
-    sources = [*sorted(GUEST.iterdir()), TOP / "constraints.txt", TOP / "pyproject.toml"]
-    digest = hashlib.sha256(f"{RELEASE} {os.uname().machine}".encode())
-    for source in (*sources, Path(__file__)):
+    # Of pyproject.toml only the commands are in there: its dependencies are guest/requirements.txt.
+    commands = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]["scripts"]
+    digest = hashlib.sha256(f"{RELEASE} {os.uname().machine} {commands}".encode())
+    for source in (*sorted(GUEST.iterdir()), TOP / "constraints.txt", Path(__file__)):
         digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return digest.hexdigest()[:16]
 
