@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from .cgroups import open_driver
-from .errors import StateError
+from .errors import HostError, StateError
 from .flags import SeccompFlag
 from .lifecycle import hook_state
 from .plan import Filter, Setting, plan_create
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .runner import Observer
     from .spec import Spec
+    from .steps.overlay import Overlay
 
     Attach = Callable[[int], Callable[[], object]]
 
@@ -101,7 +102,7 @@ class Creation:
             container_id=self.container.id,
             rootfs=self.directory.file("rootfs") if request.overlay else rootfs,
             state_path=self.directory.file("state.json"),
-            overlay=request.overlay,
+            overlay=self._overlay(),
             layers=self.directory.file("layers"),
             cgroup=cgroup,
             cgroup_directories=directories,
@@ -120,6 +121,18 @@ class Creation:
         if asked == "cgroupfs" and host.rootless and not host.may_make_groups and somewhere:
             return "disabled"
         return asked
+
+    def _overlay(self) -> Overlay | None:
+        """Return the layers as this user may stack them."""
+        overlay, host = self.request.overlay, self.container.host
+        if overlay is None or not host.rootless:
+            return overlay
+        if "overlay_in_userns" not in host.features:
+            raise HostError(
+                "an overlay in a user namespace needs Linux 5.11",
+                hint="run as root, or a newer kernel; fuse-overlayfs is not supported",
+            )
+        return replace(overlay, userxattr=True)
 
     def _default_cgroup(self) -> str:
         """Return where the group goes when the spec does not say."""

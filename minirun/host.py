@@ -38,6 +38,7 @@ SINCE: Mapping[str, tuple[int, int]] = {
     "clone_into_cgroup": (5, 7),
     "close_range": (5, 9),
     "close_range_cloexec": (5, 11),
+    "overlay_in_userns": (5, 11),
     "mount_setattr": (5, 12),
     "idmapped_mounts": (5, 12),
     "cgroup_kill": (5, 14),
@@ -139,7 +140,7 @@ def probe() -> Host:
         effective=int(status.get("CapEff", "0"), 16),
         last_cap=_number("/proc/sys/kernel/cap_last_cap", 40),
         user_namespaces=_user_namespaces(int(status.get("CapEff", "0"), 16)),
-        in_user_namespace=text("/proc/self/uid_map").split() != ["0", "0", "4294967295"],
+        in_user_namespace=in_user_namespace(),
         may_set_groups=text("/proc/self/setgroups") != "deny",
         may_make_groups=all(os.access(base, os.W_OK) for base in _bases(hierarchies, cgroup2)),
         apparmor=text("/sys/module/apparmor/parameters/enabled").startswith("Y"),
@@ -149,6 +150,11 @@ def probe() -> Host:
         online_cpus=text("/sys/devices/system/cpu/online") or "0",
         online_nodes=text("/sys/devices/system/node/online") or "0",
     )
+
+
+def in_user_namespace() -> bool:
+    """Tell whether our ids are mapped: the first user namespace maps every id to itself."""
+    return text("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
 def parse_release(release: str) -> tuple[int, int, int]:

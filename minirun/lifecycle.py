@@ -120,6 +120,22 @@ class Container:
         """Return the container's control group."""
         return open_driver(self.host, state.cgroup, manager=state.cgroup_manager)
 
+    def pids(self, state: State) -> list[int]:
+        """Return every process of the container, as seen from here.
+
+        Without a control group they are known by their PID namespace; where that is shared with
+        the host, only init is.
+        """
+        if state.cgroup_manager != "disabled":
+            return self.driver(state).pids(recursive=True)
+        if state.status in ("stopped", "creating"):
+            return []
+        init = _pid_namespace(state.pid)
+        if init in (0, _pid_namespace(os.getpid())):
+            return [state.pid]
+        numbers = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+        return sorted(pid for pid in numbers if _pid_namespace(pid) == init)
+
     # ── creating ──────────────────────────────────────────────────────────────────────────────
 
     def create(
@@ -219,8 +235,8 @@ class Container:
             StateError: ``container not running``, the words that callers look for.
         """
         state = self.state()
-        if everybody and state.cgroup_manager != "disabled":
-            for pid in self.driver(state).pids(recursive=True):
+        if everybody:
+            for pid in self.pids(state):
                 _signal_pid(pid, signum)
             return
         if state.status in ("stopped", "creating"):
@@ -350,6 +366,14 @@ def hook_state(state: State) -> dict[str, Any]:
         "bundle": state.bundle,
         "annotations": encode(state.annotations),
     }
+
+
+def _pid_namespace(pid: int) -> int:
+    """Return the inode of a process's PID namespace; 0 where it is gone or hidden from us."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return 0
 
 
 def _signal_pid(pid: int, signum: int) -> None:

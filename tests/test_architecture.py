@@ -22,13 +22,14 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
     {"decode", "kernel", "sync", "seal"},
-    {"spec", "inroot", "procfs", "executable", "hooks", "userns", "rootless"},
+    {"spec", "inroot", "procfs", "executable", "hooks", "userns"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
     {"plan", "plan_parts", "plan_exec", "explain", "features"},
     {"runner"},
-    {"state", "lifecycle", "creation", "execute", "shim", "launcher", "oci"},
+    {"state", "lifecycle", "creation", "execute", "rootless", "shim", "launcher", "oci"},
     {"engine"},
+    {"api"},
     {"cli", "oci_cli", "oci_boot"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -72,7 +72,10 @@ class DisabledDriver(Driver):
 
     def freeze(self) -> None:
         """Refuse: without a group there is nothing to freeze."""
-        raise HostError("pausing needs a control group, and they are disabled")
+        raise HostError(
+            "pausing needs a control group, and this container has none",
+            hint="stop it instead, or send it SIGSTOP",
+        )
 
     def thaw(self) -> None:
         """Do nothing: nothing was frozen."""

@@ -104,7 +104,7 @@ def top_command(name: str, options: tuple[str, ...]) -> int:
     if record.state.status not in ("running", "paused"):
         raise StateError(f"container {record.id[:12]} is not running")
     container = home.place(record.id).container()
-    pids = set(container.driver(container.state()).pids(recursive=True))
+    pids = set(container.pids(container.state()))
     try:
         listed = subprocess.run(
             ["ps", *(options or ("-ef",))], capture_output=True, text=True, check=False

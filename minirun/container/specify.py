@@ -79,6 +79,7 @@ class Facts(Record):
         init: the host path of a static init for --init.
         uid_mappings: for a user namespace; none where the host's is shared.
         gid_mappings: likewise.
+        rootless: whether we are root of a user's namespace only.
     """
 
     id: str
@@ -94,6 +95,7 @@ class Facts(Record):
     init: str = ""
     uid_mappings: tuple[IdMapping, ...] = ()
     gid_mappings: tuple[IdMapping, ...] = ()
+    rootless: bool = False
 
 
 def to_spec(options: RunOptions, image: ContainerConfig, facts: Facts) -> Spec:
@@ -166,7 +168,7 @@ def mounts(options: RunOptions, facts: Facts) -> tuple[Mount, ...]:
     A request at the target of one of docker's own replaces it, so that ``-v /dev/shm:/dev/shm``
     and ``--tmpfs /dev/shm:size=1g`` do what they say.
     """
-    found = {mount.destination: mount for mount in default_mounts(options)}
+    found = {mount.destination: mount for mount in default_mounts(options, rootless=facts.rootless)}
     for target, source in facts.etc_files.items():
         found[target] = Mount(target, "bind", source, ("rbind", "rprivate", *_owned(facts)))
     for request in options.mounts:
@@ -184,8 +186,11 @@ def _depth(path: str) -> int:
     return len([part for part in path.split("/") if part])
 
 
-def default_mounts(options: RunOptions) -> tuple[Mount, ...]:
-    """Return docker's mounts. A privileged container may write to /sys and its control group."""
+def default_mounts(options: RunOptions, *, rootless: bool = False) -> tuple[Mount, ...]:
+    """Return docker's mounts. A privileged container may write to /sys and its control group.
+
+    What belongs to a namespace of the host can be shown to a user's container, not mounted by it.
+    """
     writable = () if options.privileged else ("ro",)
     cgroup = ("nosuid", "noexec", "nodev", "relatime", *writable)
     dev = ("nosuid", "strictatime", "mode=755", "size=65536k")
@@ -193,11 +198,13 @@ def default_mounts(options: RunOptions) -> tuple[Mount, ...]:
         Mount("/proc", "proc", "proc", _NO_EXEC),
         Mount("/dev", "tmpfs", "tmpfs", dev),
         Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", *_PTS)),
-        Mount("/sys", "sysfs", "sysfs", (*_NO_EXEC, *writable)),
+        Mount("/sys", "bind", "/sys", ("rbind", *_NO_EXEC, *writable))
+        if rootless and options.network.mode == "host"
+        else Mount("/sys", "sysfs", "sysfs", (*_NO_EXEC, *writable)),
         Mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
     ]
     if options.ipc == "host":
-        if options.userns in ("host", "private", ""):
+        if options.userns in ("host", "private", "") and not rootless:
             # The host's queues, whether or not it has mounted them itself.
             made.append(Mount("/dev/mqueue", "mqueue", "mqueue", _NO_EXEC))
         else:  # whose root may not mount what belongs to the host's namespace
@@ -267,9 +274,9 @@ def _rootfs_propagation(options: RunOptions) -> str:
 
 
 def cgroups_path(options: RunOptions, container_id: str) -> str:
-    """Return the control group: below ``minirun``, or below --cgroup-parent."""
-    parent = options.cgroup_parent.rstrip("/") or "minirun"
-    return f"/{parent.lstrip('/')}/{container_id}"
+    """Return the control group: below ``minirun`` where we may make one, or --cgroup-parent."""
+    parent = options.cgroup_parent.strip("/")
+    return f"/{parent}/{container_id}" if parent else f"minirun/{container_id}"
 
 
 def namespaces(options: RunOptions, facts: Facts) -> tuple[Namespace, ...]:
@@ -289,7 +296,7 @@ def sysctls(options: RunOptions, facts: Facts) -> Mapping[str, str]:
     """Return the user's sysctls, over docker's defaults for a network namespace of one's own."""
     shared = options.network.mode == "host" or options.network.mode.startswith("container:")
     defaults = {} if shared else dict(_NETWORK_SYSCTLS)
-    if facts.uid_mappings:
+    if facts.uid_mappings or facts.rootless:
         # Group ids that have no mapping cannot be named in the range.
         defaults.pop("net.ipv4.ping_group_range", None)
     return {**defaults, **options.sysctls}

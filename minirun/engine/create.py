@@ -19,6 +19,7 @@ from ..container.specify import Facts
 from ..container.words import signal_number
 from ..decode import decode
 from ..errors import HostError, MinirunError, UsageError
+from ..host import in_user_namespace
 from ..record import Record, replace
 from ..shim.place import StartFile
 from ..spec import IdMapping, Root, Spec
@@ -104,6 +105,11 @@ def _refuse_unsupported(options: RunOptions) -> None:
 
 def _refuse_with_userns(options: RunOptions) -> None:
     """The root of a user namespace has no say in namespaces that are not its own."""
+    if in_user_namespace():
+        raise UsageError(
+            "--userns auto needs root: layers are id-mapped for it",
+            hint="without root every container is in the user's namespace already: leave it out",
+        )
     if options.privileged:
         raise UsageError(
             "privileged mode is incompatible with user namespaces", hint="add --userns host"
@@ -217,6 +223,7 @@ def _facts(
         init=init.find() if options.init else "",
         uid_mappings=uid_mappings,
         gid_mappings=gid_mappings,
+        rootless=in_user_namespace(),
     )
 
 

@@ -13,6 +13,7 @@ import os
 from .. import inroot, kernel
 from ..errors import MinirunError, SyscallError
 from ..flags import Clone, Mount
+from ..host import in_user_namespace
 from ..steps.copyup import copy_tree
 from ..steps.overlay import Overlay
 
@@ -85,6 +86,7 @@ def _copy_in_child(lowers: tuple[str, ...], target: str, volume: str) -> None:
 def _mount(lowers: tuple[str, ...], place: str) -> int:
     """Return an fd of the merged layers; one layer needs no overlay, and gets none."""
     if len(lowers) > 1:
-        kernel.mount("overlay", place, "overlay", Mount.MS_RDONLY, Overlay(lowers).data)
+        stack = Overlay(lowers, userxattr=in_user_namespace())
+        kernel.mount("overlay", place, "overlay", Mount.MS_RDONLY, stack.data)
         return os.open(place, os.O_PATH | os.O_DIRECTORY)
     return os.open(lowers[0], os.O_PATH | os.O_DIRECTORY)

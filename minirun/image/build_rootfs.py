@@ -19,10 +19,13 @@ from pathlib import Path
 from .. import kernel
 from ..errors import HostError, ImageError, SyscallError
 from ..flags import AT_FDCWD, Clone, FsConfig, Mount, MountAttr, OpenTree, Resolve
+from .unpack import overlay_prefix
 
 IN_ROOT = Resolve.RESOLVE_IN_ROOT | Resolve.RESOLVE_NO_MAGICLINKS
 #: Features whose marks in the upper folder mean nothing outside of this mount.
 _OFF = {"redirect_dir": "off", "metacopy": "off", "index": "off"}
+#: The same in a user namespace, where overlayfs has only marks of this kind, and only index.
+_OFF_FOR_USERS = {"userxattr": "", "index": "off"}
 
 
 @contextmanager
@@ -66,12 +69,17 @@ def _configured(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
     try:
         for lower in lowers:
             kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, "lowerdir+", str(lower))
-        for key, value in {**above, **_OFF}.items():
-            kernel.fsconfig(context, FsConfig.FSCONFIG_SET_STRING, key, str(value))
+        for key, value in {**above, **_off()}.items():
+            kind = FsConfig.FSCONFIG_SET_STRING if value else FsConfig.FSCONFIG_SET_FLAG
+            kernel.fsconfig(context, kind, key, str(value) or None)
         kernel.fsconfig(context, FsConfig.FSCONFIG_CMD_CREATE, None, None)
         return kernel.fsmount(context, MountAttr(0))
     finally:
         os.close(context)
+
+
+def _off() -> dict[str, str]:
+    return _OFF if overlay_prefix().startswith("trusted.") else _OFF_FOR_USERS
 
 
 def _mounted_aside(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
@@ -98,8 +106,8 @@ def _mount_and_clone(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
             return f"/proc/self/fd/{fd}"
 
         options = {"lowerdir": ":".join(map(held, lowers))}
-        options |= {key: held(path) for key, path in above.items()} | _OFF
-        data = ",".join(f"{key}={value}" for key, value in options.items())
+        options |= {key: held(path) for key, path in above.items()} | _off()
+        data = ",".join(f"{key}={value}" if value else key for key, value in options.items())
         kernel.mount("overlay", place, "overlay", Mount(0), data)
     return kernel.open_tree(AT_FDCWD, place, OpenTree.OPEN_TREE_CLONE)
 

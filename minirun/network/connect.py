@@ -19,8 +19,9 @@ import os
 from .. import kernel
 from ..errors import NetworkError, SyscallError
 from ..flags import Clone
+from ..host import in_user_namespace
 from ..record import Record
-from . import bridge, config, firewall, links, publish
+from . import bridge, config, firewall, links, publish, usermode
 from .leases import Ledger, mac_of, next_free
 from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 
@@ -80,6 +81,10 @@ def attach(config_: NetworkConfig, container_id: str, netns_fd: int, state_dir: 
         if config_.mode == "none":
             _set_up_loopback(netns_fd)
         return Attachment(container_id, config_.mode)
+    if in_user_namespace():
+        ports = usermode.attach(container_id, config_.ports, netns_fd, state_dir)
+        where = usermode.IP, usermode.PREFIX, usermode.GATEWAY
+        return Attachment(container_id, "bridge", *where, ports=ports)
     home = os.path.join(state_dir, container_id)
     if not os.path.isdir(home):
         hint = "make the container's state folder first: the lease lives as long as it"
@@ -93,6 +98,9 @@ def attach(config_: NetworkConfig, container_id: str, netns_fd: int, state_dir: 
 
 def detach(container_id: str, state_dir: str) -> None:
     """Take away whatever attach made for a container; nothing is left to do the second time."""
+    if in_user_namespace():
+        usermode.detach(container_id, state_dir)
+        return
     ours = bridge.names()
     if not os.path.isdir(ours.folder):
         return
@@ -116,7 +124,7 @@ def remove_bridge() -> None:
         NetworkError: containers are connected to it.
     """
     ours = bridge.names()
-    if not os.path.isdir(ours.folder) and bridge.find(ours) is None:
+    if in_user_namespace() or (not os.path.isdir(ours.folder) and bridge.find(ours) is None):
         return
     with Ledger(ours.folder) as book:
         for lease in book.dead():
@@ -134,6 +142,8 @@ def reconcile(live_ids: Collection[str], state_dir: str) -> tuple[str, ...]:
     Returns:
         The containers whose leases were taken back.
     """
+    if in_user_namespace():
+        return usermode.reconcile(live_ids, state_dir)
     ours = bridge.names()
     if not os.path.isdir(ours.folder):
         return ()

@@ -240,6 +240,9 @@ def _bind_error(mapping: PortMapping, error: OSError) -> NetworkError:
     if error.errno == errno.EADDRNOTAVAIL:
         hint = "use an address that `ip addr` shows, or leave it out for all of them"
         return NetworkError(f"cannot publish on {where}: not an address of this host", hint=hint)
+    if error.errno == errno.EACCES:
+        hint = "a user may publish ports from 1024 on; net.ipv4.ip_unprivileged_port_start moves it"
+        return NetworkError(f"cannot publish on {where}: the port is for root", hint=hint)
     name = errno.errorcode.get(error.errno or 0, str(error))
     return NetworkError(f"cannot publish on {where}: {name}", hint="see bind(2)")
 

@@ -31,7 +31,7 @@ def main(call: Call, report: Report) -> int:
     if not call.words:
         raise UsageError('"ps" requires a container id')
     container = Container(call.root, call.words[0], probe())
-    pids = container.driver(container.state()).pids(recursive=True)
+    pids = container.pids(container.state())
     form = call.text("format", "table")
     if form == "json":
         text = compact(pids or None) + "\n"

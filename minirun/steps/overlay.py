@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 
 
 class Overlay(Record):
-    """A writable layer over read-only ones. ``lowers`` are listed topmost first."""
+    """A writable layer over read-only ones.
+
+    Args:
+        lowers: the layers, topmost first.
+        upper: receives the changes; "" for a read-only root.
+        work: overlayfs's own directory, beside ``upper``.
+        userxattr: keep its marks where a user namespace may write them (Linux 5.11).
+    """
 
     lowers: tuple[str, ...]
     upper: str = ""
     work: str = ""
+    userxattr: bool = False
 
     @property
     def data(self) -> str:
@@ -35,11 +43,11 @@ class Overlay(Record):
         """
         lower = ":".join(map(_escape, self.lowers))
         if not self.upper:
-            return f"lowerdir={lower}"
-        return (
-            f"lowerdir={lower},upperdir={_escape(self.upper)},workdir={_escape(self.work)},"
-            "redirect_dir=off,metacopy=off,index=off"
-        )
+            return f"lowerdir={lower}" + ",userxattr" * self.userxattr
+        # With userxattr the kernel knows neither redirects nor bare metadata, nor the words.
+        off = "userxattr" if self.userxattr else "redirect_dir=off,metacopy=off"
+        above = f"upperdir={_escape(self.upper)},workdir={_escape(self.work)}"
+        return f"lowerdir={lower},{above},{off},index=off"
 
 
 def _escape(path: str) -> str:

@@ -8,9 +8,12 @@ covers that with an empty one in which just these two are seen.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -80,8 +83,15 @@ class User:
         """Run ``minirun``."""
         return self.run(_COMMAND, *words, **options)
 
+    def keeper(self) -> int:
+        """Return the pid of whoever keeps the user's namespace."""
+        note = self.home / "runtime" / "minirun" / ".keeper"
+        return int(json.loads(note.read_text())["pid"])
+
     def close(self) -> None:
-        """End the holder; the user's own processes are the test's business."""
+        """End the keeper and the holder; the user's containers are the test's business."""
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self.keeper(), signal.SIGKILL)
         self._holder.communicate()
 
 
@@ -152,11 +162,21 @@ def main() -> None:
         copy = folder / str(number)
         copy.write_text(text)
         kernel.mount(str(copy), target, None, Mount.MS_BIND, None)
+    _open_tun(folder)
     _open_up((Path(sys.base_prefix), ROOT), folder)
     print("ready", flush=True)
     sys.stdin.read()
     kernel.umount2(str(folder), Umount.MNT_DETACH)
     folder.rmdir()
+
+
+def _open_tun(folder: Path) -> None:
+    """Let everybody open /dev/net/tun, as udev does on a common host."""
+    node = folder / "tun"
+    os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(10, 200))
+    node.chmod(0o666)
+    if Path("/dev/net/tun").exists():
+        kernel.mount(str(node), "/dev/net/tun", None, Mount.MS_BIND, None)
 
 
 def _open_up(needed: tuple[Path, ...], folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_default_container_is_dockers() -> None:
     assert {n.type for n in found.linux.namespaces} == NAMESPACES
     assert found.linux.masked_paths == specify.MASKED_PATHS
     assert found.linux.readonly_paths == specify.READONLY_PATHS
-    assert found.linux.cgroups_path == f"/minirun/{ID}"
+    assert found.linux.cgroups_path == f"minirun/{ID}"
     assert found.linux.seccomp is not None
     assert found.annotations == {"io.minirun.id": ID}
 
