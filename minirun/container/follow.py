@@ -89,7 +89,22 @@ class Follower:
             running: whether more lines can come; asked at least once a second.
             tail: how many of the existing lines to begin with; all by default.
         """
-        files, watch = self._open(), _watch(os.path.dirname(self._path))
+        watch = _watch(os.path.dirname(self._path))
+        try:
+            for line in self.glances(running, tail):
+                if line is None:
+                    _wait(watch)
+                else:
+                    yield line
+        finally:
+            if watch >= 0:
+                os.close(watch)
+
+    def glances(
+        self, running: Callable[[], bool], tail: int | None = None
+    ) -> Iterator[bytes | None]:
+        """Yield as ``follow`` does, and None instead of waiting: there is nothing more now."""
+        files = self._open()
         try:
             yield from _read(files, tail)
             while True:
@@ -101,11 +116,9 @@ class Follower:
                 if not moved and not going_on:
                     return
                 if not moved:
-                    _wait(watch)
+                    yield None
         finally:
             _close(files)
-            if watch >= 0:
-                os.close(watch)
 
     def _newer(self, files: list[_File]) -> tuple[list[_File], bool]:
         """Return (the file in hand and those newer than it, whether there are newer ones)."""

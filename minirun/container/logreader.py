@@ -50,6 +50,14 @@ def follow(path: str, running: Callable[[], bool], selection: Selection = ALL) -
     return _select(Follower(path).follow(running, selection.tail), selection)
 
 
+def glances(
+    path: str, running: Callable[[], bool], selection: Selection = ALL
+) -> Iterator[Entry | None]:
+    """Yield as ``follow`` does, and None instead of waiting: there is nothing more now."""
+    for line in Follower(path).glances(running, selection.tail):
+        yield from (None,) if line is None else _select(iter((line,)), selection)
+
+
 def _select(lines: Iterator[bytes], selection: Selection) -> Iterator[Entry]:
     for line in lines:
         entry = _parse(line)
