@@ -1,0 +1,91 @@
+"""The proxy's counters, as the autoscaler and the canary's judge want them: averages and totals.
+
+Each sample goes into windows (``scheduler/window.py``). What could not be read is no sample: the
+windows run dry, and then a deployment has no numbers rather than zeros.
+Next: ``outliers.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..observed import Totals, Traffic
+from ..window import Window
+from .admin import Row
+
+STABLE_S, PANIC_S = 60, 6
+ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
+
+
+@dataclass
+class Gauge:
+    """What is known of one deployment's traffic."""
+
+    concurrency: Window = field(default_factory=lambda: Window(STABLE_S))
+    rps: Window = field(default_factory=lambda: Window(STABLE_S))
+    held: int = 0
+    in_flight: int = 0
+    queued: int = 0
+    pools: dict[str, Totals] = field(default_factory=dict)
+    before: dict[str, Row] = field(default_factory=dict)
+    at: float | None = None
+
+    def sample(self, rows: Mapping[str, Row], held: int, now: float) -> None:
+        """Take one look at the deployment's pools.
+
+        Args:
+            rows: the statistics of each pool's backend, by pool.
+            held: how many requests wait for a first server.
+            now: monotonic seconds.
+        """
+        self.held = held
+        self.queued = sum(number(row, "qcur") for row in rows.values())
+        self.in_flight = sum(number(row, "scur") for row in rows.values()) - self.queued
+        self.concurrency.add(self.in_flight + self.queued + held, now)
+        arrived = 0
+        for pool, row in rows.items():
+            arrived += self._count(pool, row)
+        if self.at is not None and now > self.at:
+            self.rps.add(arrived / (now - self.at), now)
+        self.at = now
+
+    def _count(self, pool: str, row: Row) -> int:
+        """Add what a pool has answered since the last look; return how many requests came in."""
+        before = self.before.get(pool, {})
+        if number(row, "stot") < number(before, "stot"):
+            before = {}  # another proxy, which counts from 0
+        self.before[pool] = row
+
+        def since(*names: str) -> int:
+            return sum(number(row, name) - number(before, name) for name in names)
+
+        answered, total = since(*ANSWERS), self.pools.get(pool, Totals())
+        # The proxy has no sums of times, but their averages over the last requests, in ms.
+        mean_s = sum(number(row, name) for name in ("qtime", "ctime", "rtime")) / 1000
+        self.pools[pool] = Totals(
+            total.requests + answered,
+            total.errors + since("hrsp_5xx"),
+            total.latency_s_sum + answered * mean_s,
+        )
+        return since("stot")
+
+    def traffic(self, cpu_percent: float | None, now: float) -> Traffic | None:
+        """Return the averages, None where there has been no look lately."""
+        stable = self.concurrency.average(STABLE_S, now)
+        if stable is None:
+            return None
+        return Traffic(
+            stable,
+            self.concurrency.average(PANIC_S, now),
+            self.rps.average(STABLE_S, now),
+            self.rps.average(PANIC_S, now),
+            cpu_percent,
+            self.held,
+            dict(self.pools),
+        )
+
+
+def number(row: Row, name: str) -> int:
+    """Return a counter; an empty field is one that has not counted yet."""
+    return int(row.get(name) or 0)
