@@ -16,6 +16,10 @@
     layout      OCI image layouts, as directory and tar          archive   ``docker save`` tars
     obtain      an image by name: the one that is here, else captured, else pulled
     sniff       which of all these a path is
+    verify      every blob and file against its digest again
+    usage       what images take, alone and together    gc   what nobody needs, taken away
+    capture     this host's Python as a base image
+    pack_app    a program, its model and its environment as an image
 
 Importing this package imports none of them. Nothing here starts a process or enters a rootfs.
 """

@@ -95,6 +95,12 @@ def capture_named(store: Store, name: str) -> Image:
     return made
 
 
+def for_python(store: Store, python: Python) -> Image:
+    """Return the base image of a Python installation; made only where there is none yet."""
+    name = f"{REPOSITORY}:{python.short_version}"
+    return _kept(store, name, python.version) or capture(store, python=python.executable)
+
+
 def other_pythons(running: str) -> list[Python]:
     """Return the other versions in PATH that can be captured, oldest first."""
     found: dict[str, Python] = {}
