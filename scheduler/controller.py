@@ -82,6 +82,8 @@ class Controller:
         self._monotonic = monotonic
         self._unix = unix
         self._failing: dict[tuple[str, str], str] = {}
+        #: The last look at the world, for whoever shows it to people.
+        self.last: Observed | None = None
 
     def resume(self) -> None:
         """Take over from an earlier controller: call once, before the first tick."""
@@ -93,7 +95,7 @@ class Controller:
     def observe(self) -> Observed:
         """Take one look at the world."""
         at = self._monotonic()
-        return Observed(
+        self.last = Observed(
             at,
             self._runtime.host(),
             self._runtime.replicas(),
@@ -102,6 +104,7 @@ class Controller:
             self._gateway.traffic(),
             self._unix(),
         )
+        return self.last
 
     def tick(self) -> Outcome:
         """Look, decide, commit, act; return what was decided.

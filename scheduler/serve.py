@@ -1,0 +1,189 @@
+"""One scheduler, put together: store, runtime, gateway, control loop, API; and taken apart again.
+
+    store ─▶ clock ─▶ runtime ─▶ gateway ─▶ control loop ─▶ API        each needs those before it
+
+What it leaves behind when it ends, or is killed, is meant to stay: the replicas, the gateway with
+all that is in flight, and the launcher. The next one takes them over.
+
+Next: ``loop.py``, ``server.py``.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from time import time
+
+from minirun import Containers, MinirunError, default_home
+
+from .app import create_app
+from .clock import BootClock
+from .control import Control
+from .controller import Controller
+from .engines.capacity import Capacity
+from .engines.inside import Inside
+from .engines.load import Load
+from .engines.local import LocalRuntime, Surroundings
+from .gateway.haproxy import HaproxyGateway, Listen
+from .loop import Loop
+from .places import Places, default_places
+from .server import Binding, Server
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+#: oom_score_adj(5): whatever is killed for memory, it should not be what starts it anew.
+PROTECTED = "-900"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What ``minisched serve`` was told.
+
+    Args:
+        places: its folders.
+        gateway: where requests to deployments come in, ``host:port``; "" for a Unix socket alone.
+        gateway_tls: the same with TLS; "" for none.
+        gateway_pem: its certificate and key, in one file.
+        publish_on: the address of published ports.
+        listen: the API over TCP, with TLS; "" for its Unix socket alone.
+        tls_cert: the API's certificate chain.
+        tls_key: its key.
+        socket_group: who may use the API's Unix socket, beside its owner.
+        gpus: device nodes that count as one GPU each; None looks for them.
+    """
+
+    places: Places = field(default_factory=default_places)
+    gateway: str = "127.0.0.1:8800"
+    gateway_tls: str = ""
+    gateway_pem: Path | None = None
+    publish_on: str = "127.0.0.1"
+    listen: str = ""
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    socket_group: str = ""
+    gpus: tuple[str, ...] | None = None
+
+
+def serve(options: Options) -> int:
+    """Be the scheduler until SIGTERM or SIGINT; call it in the main thread.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MinirunError: it cannot begin: another scheduler has the folder, a port is taken.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level="INFO")
+    _protect()
+    with ExitStack() as stack:
+        _assemble(options, stack).serve()
+        log.info("ending; replicas and gateway go on")
+    return 0
+
+
+def _protect() -> None:
+    with suppress(OSError):  # needs CAP_SYS_RESOURCE; without it replicas are likelier victims yet
+        Path("/proc/self/oom_score_adj").write_text(PROTECTED, "ascii")
+
+
+def _assemble(options: Options, stack: ExitStack) -> Server:
+    """Put everything together; the stack takes it apart in the opposite order."""
+    places, wake = options.places, Event()
+    places.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    store = Store.open(places.data)
+    stack.callback(store.close)
+    store.on_change(wake.set)
+    clock = BootClock(store)
+
+    runtime = LocalRuntime(
+        Containers(default_home()), _surroundings(options, store, clock, wake.set)
+    )
+    stack.callback(runtime.close)
+    runtime.open()
+    inside = Inside(runtime)
+
+    gateway = _gateway(options, wake.set, Load(store, runtime, inside))
+    gateway.start()
+    stack.callback(gateway.close)
+
+    loop = Loop(Controller(store, runtime, gateway, clock, time), wake)
+    loop.start()
+    stack.callback(loop.stop)
+
+    control = Control(
+        store,
+        inside,
+        inside,
+        loop.observed,
+        clock,
+        gateway=options.gateway or str(places.gateway / "http.sock"),
+        health=_health(loop, gateway, runtime),
+    )
+    server = _server(options, control)
+    log.info("API at %s", " and ".join(filter(None, (str(places.socket), options.listen))))
+    log.info("requests to deployments at %s", options.gateway or places.gateway / "http.sock")
+    return server
+
+
+def _surroundings(
+    options: Options, store: Store, clock: BootClock, changed: Callable[[], None]
+) -> Surroundings:
+    owner = store.fact("owner")
+    if not owner:
+        owner = uuid.uuid4().hex
+        store.set_fact("owner", owner)
+    return Surroundings(
+        owner,
+        options.places.replicas,
+        clock,
+        store.secret_value,
+        store.cordoned,
+        changed,
+        Capacity(options.gpus),
+    )
+
+
+def _gateway(options: Options, wake: Callable[[], None], load: Load) -> HaproxyGateway:
+    listen = Listen(
+        address=options.gateway,
+        tls_address=options.gateway_tls,
+        tls_pem=options.gateway_pem,
+        publish_on=options.publish_on,
+    )
+    return HaproxyGateway(options.places.gateway, listen, wake, load.cpu_percent)
+
+
+def _health(
+    loop: Loop, gateway: HaproxyGateway, runtime: LocalRuntime
+) -> Callable[[], Mapping[str, str]]:
+    def health() -> Mapping[str, str]:
+        return {
+            "control loop": loop.problem(),
+            "gateway": "" if gateway.is_ready() else "the proxy does not answer",
+            "launcher": "" if runtime.containers.launcher_pid() else "no launcher listens",
+        }
+
+    return health
+
+
+def _server(options: Options, control: Control) -> Server:
+    binding = Binding(
+        options.places.socket,
+        options.socket_group,
+        options.listen,
+        options.tls_cert,
+        options.tls_key,
+    )
+    if options.listen and not (options.tls_cert and options.tls_key):
+        raise MinirunError(
+            f"the API at {options.listen} needs TLS: tokens would be sent in the clear",
+            hint="give --tls-cert and --tls-key",
+        )
+    app = create_app(control)
+    return Server(app, binding, app.extensions["minisched"].close)
