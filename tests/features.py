@@ -24,6 +24,7 @@ from pathlib import Path
 
 CAP_NET_ADMIN = 12
 CAP_SYS_ADMIN = 21
+APPARMOR = Path("/sys/kernel/security/apparmor")
 
 _SECCOMP = """
 import pyseccomp
@@ -132,6 +133,12 @@ def _systemd() -> str:
     return _attempt("busctl", "status", "org.freedesktop.systemd1")
 
 
+def _apparmor() -> str:
+    if not (APPARMOR / "profiles").exists():
+        return f"no {APPARMOR}/profiles: it is not enabled, or securityfs is not mounted"
+    return _attempt("apparmor_parser", "--version")
+
+
 def cgroup1_mount(controller: str) -> Path | None:
     """Return where a v1 controller is mounted, or None."""
     return _mounted("cgroup", lambda _, options: controller in options)
@@ -220,6 +227,7 @@ FEATURES: dict[str, Feature] = {
         lambda: _is_root() and (cgroup2_mount() or cgroup1_mount("memory")) is not None,
     ),
     "systemd": Feature(_systemd, lambda: _is_root() and Path("/run/systemd/system").is_dir()),
+    "apparmor": Feature(_apparmor, lambda: _is_root() and (APPARMOR / "profiles").exists()),
     "kvm": Feature(
         lambda: "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         _never,

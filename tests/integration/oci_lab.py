@@ -38,7 +38,7 @@ class Runtime:
         """Run one command and return how it ended."""
         options = {"cwd": self.bundle, **options}
         return subprocess.run(
-            [*self.argv, *words], input=stdin, capture_output=True, text=True, timeout=30,
+            [*self.argv, *words], input=stdin, capture_output=True, text=True, timeout=120,
             check=False, **options,
         )  # fmt: skip
 

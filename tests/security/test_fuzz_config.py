@@ -24,7 +24,7 @@ from tests.security.lab import SHIFTED_MAP, Bundle, attempt, default_config
 
 pytestmark = pytest.mark.requires("root", "busybox", "userns", "seccomp")
 
-SECONDS = 20.0
+SECONDS = 12.0
 Path = tuple[str | int, ...]
 
 #: Properties that the plain config lacks, so that there is more to break.

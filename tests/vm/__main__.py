@@ -33,7 +33,10 @@ from tests.vm.skips import never_run
 #: Each file holds the arguments of one pytest; they run side by side, one for each processor.
 LANES = sorted((TOP / "tests" / "vm").glob("lane-*.txt"))
 #: What the machine must offer; a probe that fails there is a failure and not a skip.
-DEMANDED = "root,userns,overlay,seccomp,net_admin,nftables,cgroup2,systemd,busybox,strace,runc,crun"
+DEMANDED = (
+    "root,userns,overlay,seccomp,apparmor,net_admin,nftables,cgroup2,systemd,busybox,strace,"
+    "runc,crun,docker,containerd,podman"
+)
 
 
 #: Exit code 5 says that a lane has none of the tests that were asked for.

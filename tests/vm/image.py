@@ -64,9 +64,12 @@ def recipe() -> str:
 
 
 def _drop_older() -> None:
-    """Images are gigabytes: only the newest recipe is worth its room."""
+    """Images are gigabytes: only the newest recipe is worth its room.
+
+    A machine that runs keeps what it has opened, and needs its own folder in the end.
+    """
     for folder in cache().iterdir():
-        if folder.is_dir():
+        if folder.is_dir() and not folder.name.startswith("boot-"):
             shutil.rmtree(folder)
 
 
