@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, current_app, request
 
 from minirun import MinirunError
 
@@ -11,8 +11,13 @@ from ..control.metrics import exposition
 from ..store import Scope
 from .operation import Call, NoBody, NoQuery, Reply, control_of_app, operation
 from .schemas.views import Health
+from .streams import Streams
 
 bp = Blueprint("health", __name__)
+_STREAMS = """# HELP minisched_api_streams Watches and followed logs that are open
+# TYPE minisched_api_streams gauge
+minisched_api_streams {}
+"""
 
 
 @operation(bp, "GET", "/healthz", scope=None, answers={200: Health})
@@ -38,4 +43,6 @@ def get_metrics() -> Response:
     """Return everything that is worth watching, in Prometheus' text format."""
     control = control_of_app()
     authorize(control, request, Scope.READ)
-    return Response(exposition(control), mimetype="text/plain; version=0.0.4; charset=utf-8")
+    streams: Streams = current_app.extensions["minisched"].streams
+    text = exposition(control) + _STREAMS.format(streams.open)
+    return Response(text, mimetype="text/plain; version=0.0.4; charset=utf-8")

@@ -60,7 +60,7 @@ def answer(problem: Problem) -> Response:
 
 def _refused(error: MinirunError) -> Response:
     status = error.status if isinstance(error, ScheduleError) else 500
-    if status >= 500:
+    if status >= 500 and status != HTTPStatus.SERVICE_UNAVAILABLE:
         _log.error("%s (%s)", error, error.hint)
     errors = error.problems if isinstance(error, FieldsError) else ()
     title = HTTPStatus(status).phrase

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from secrets import token_hex
 
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -82,7 +83,14 @@ class FakeImages:
 class Lab:
     """A scheduler without processes: its store is real, its clock is turned by hand."""
 
-    def __init__(self, folder: Path, *, max_streams: int = 4, keep_events: int = 1000) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_streams: int = 4,
+        keep_events: int = 1000,
+        sampling: bool = False,
+    ) -> None:
         self.clock = Clock()
         self.store = Store.open(folder, keep_events=keep_events)
         self.runtime = FakeRuntime(self.clock)
@@ -102,8 +110,8 @@ class Lab:
             clock=self.clock,
             health=lambda: self.problems,
         )
-        self.app = create_app(self.control, max_streams=max_streams, sampling=False)
-        self.token = self.store.create_token("test", Scope.ADMIN)
+        self.app = create_app(self.control, max_streams=max_streams, sampling=sampling)
+        self.token = self.store.create_token(f"test-{token_hex(2)}", Scope.ADMIN)
         self.client: FlaskClient = self.app.test_client()
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -411,5 +412,5 @@ def test_metrics_are_in_prometheus_form(lab: Lab) -> None:
     assert 'minisched_replicas_ready{deployment="web"} 2\n' in text
     assert 'minisched_gateway_requests_total{deployment="web",pool="stable"} 1\n' in text
     families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
-    samples = [line.partition("{")[0] for line in text.splitlines() if not line.startswith("#")]
+    samples = [re.split("[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")]
     assert set(samples) == families

@@ -1,0 +1,55 @@
+"""gunicorn's threaded worker, with an end to its patience.
+
+A thread that reads a request waits for its client. gunicorn bounds how long a connection may say
+nothing at all, but not how long one may take over a head or a body that it has begun, so a few
+clients that send a byte now and then would hold every thread (slow loris).
+
+    the head      HEAD_S for all of it; then the connection is shut
+    the body      SILENCE_S between two pieces; then the request is answered with 400
+    the answer    SILENCE_S without room for the next piece; then the reader has gone
+
+Use: ``gunicorn --worker-class scheduler.worker.PatientWorker``.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+HEAD_S = 5.0
+SILENCE_S = 20.0
+
+
+class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """A threaded worker that waits for no client forever."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
+        super().__init__(*args, **kwargs)
+        self._heads: dict[Any, float] = {}
+
+    def handle(self, conn: Any) -> Any:  # noqa: ANN401
+        """Serve a connection; from now on its head is awaited."""
+        self._heads[conn] = time.monotonic() + HEAD_S
+        try:
+            return super().handle(conn)
+        finally:
+            self._heads.pop(conn, None)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:  # noqa: ANN401
+        """Serve a request whose head is there."""
+        self._heads.pop(conn, None)
+        conn.sock.settimeout(SILENCE_S)
+        return super().handle_request(req, conn)
+
+    def murder_pending(self) -> None:
+        """Shut the connections whose time is over; called once a second."""
+        super().murder_pending()
+        now = time.monotonic()
+        for conn, until in list(self._heads.items()):
+            if now > until:
+                with suppress(OSError):
+                    conn.sock.shutdown(socket.SHUT_RDWR)
