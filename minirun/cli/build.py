@@ -16,6 +16,7 @@ from ..engine.home import default_home
 from ..errors import ImageError
 from ..image.obtain import MISSING, POLICIES, Obtain
 from .output import say
+from .progress import KINDS
 from .progress import chosen as progress_of
 from .transfer import announced
 
@@ -41,12 +42,19 @@ class _Build(click.Command):
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label.")
 @click.option("--target", default="", metavar="STAGE", help="Stop at this stage.")
 @click.option("--platform", default="", help="Refuse any but this one.")
+@click.option(
+    "--secret", "secrets", multiple=True, metavar="id=ID,src=FILE", help="For RUN --mount."
+)
+@click.option(
+    "--ssh", "agents", multiple=True, metavar="default|ID=SOCKET", help="For RUN --mount."
+)
+@click.option("--build-context", "contexts", multiple=True, metavar="NAME=PATH", help="For --from.")
 @click.option("--network", default="host", help="Of RUN: host (default), none or bridge.")
 @click.option(
     "--pull", default=MISSING, type=click.Choice(POLICIES), help="Ask for base images anew."
 )
 @click.option("--no-cache", is_flag=True, help="Carry out every step.")
-@click.option("--progress", default="auto", type=click.Choice(["auto", "plain", "tty"]))
+@click.option("--progress", default="auto", type=click.Choice(KINDS))
 @click.option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's id only.")
 @click.argument("path", type=click.Path(), metavar="PATH")
@@ -91,6 +99,7 @@ def _options(given: dict[str, Any], folder: str, *, quiet: bool) -> Options:
     """Return the options of the line; ``folder`` holds a Dockerfile that comes from stdin."""
     from ..container.words import one_of
     from ..image.build_options import Options
+    from ..image.build_secrets import parse_agents, parse_secrets
 
     return Options(
         dockerfile=_dockerfile(given["dockerfile"], folder),
@@ -101,6 +110,9 @@ def _options(given: dict[str, Any], folder: str, *, quiet: bool) -> Options:
         platform=given["platform"],
         network=one_of(given["network"], "network", ("host", "none", "bridge")),
         no_cache=given["no_cache"],
+        contexts=dict(_pair(text) for text in given["contexts"]),
+        secrets=parse_secrets(given["secrets"], os.environ),
+        agents=parse_agents(given["agents"], os.environ),
         obtain=Obtain(given["pull"], shown=None if quiet else announced),
     )
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..engine.images import Target
     from ..engine.start import Session
     from ..image.arrival import Event
-    from ..image.build_progress import Progress
+    from ..image.build_progress import Board
     from ..image.obtain import Obtain
     from .fastline import Line
 
@@ -157,11 +157,11 @@ def _say_what_it_is(target: Target, *, quiet: bool) -> None:
         sys.stderr.write(f"{target.why}\n")
 
 
-def _progress_of(own: dict[str, Any]) -> Callable[[], Progress] | None:
+def _progress_of(own: dict[str, Any]) -> Callable[[], Board | None] | None:
     if own["quiet"]:
         return None
 
-    def make() -> Progress:
+    def make() -> Board | None:
         from .progress import chosen
 
         return chosen("auto")

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..image.build_progress import Progress
+    from ..image.build_progress import Board
     from ..image.obtain import Obtain
     from ..image.store import Image
     from .home import Home
@@ -52,7 +52,7 @@ class Target(Record):
 def resolve(
     home: Home,
     text: str,
-    progress: Callable[[], Progress] | None = None,
+    progress: Callable[[], Board | None] | None = None,
     how: Obtain | None = None,
 ) -> Target:
     """Return what ``text`` stands for; builds, loads or pulls it first where that is needed.
@@ -89,7 +89,7 @@ def of_image(text: str, why: str, image: Image) -> Target:
 
 
 def build_directory(
-    home: Home, path: str, progress: Progress | None = None, how: Obtain | None = None
+    home: Home, path: str, progress: Board | None = None, how: Obtain | None = None
 ) -> Image:
     """Build a model directory, or take it from the cache; its image is named after it."""
     from ..image.build import build

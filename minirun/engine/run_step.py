@@ -17,8 +17,9 @@ from ..container import names, specify, users
 from ..container.command import DEFAULT_PATH
 from ..container.options import RunOptions
 from ..errors import MinirunError
-from ..host import probe
+from ..host import in_user_namespace, probe
 from ..lifecycle import Container, Request
+from ..record import replace
 from ..seccomp import default_filter
 from ..spec import Capabilities, Linux, Mount, Namespace, Process, Root, Spec
 from ..steps.overlay import Overlay
@@ -27,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..image.build_executor import RunStep
+    from ..image.build_executor import Bind, RunStep, Tmpfs
     from .home import Home
 
 _NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup")
@@ -136,10 +137,6 @@ def _spec(step: RunStep) -> Spec:
     env.setdefault("PATH", DEFAULT_PATH.removeprefix("PATH="))
     held = DEFAULT if identity.user.uid == 0 else ()
     kinds = _NAMESPACES if step.network == "host" else (*_NAMESPACES, "network")
-    binds = tuple(
-        Mount(b.target, "bind", str(b.source), ("rbind", "rprivate", *(("ro",) * b.read_only)))
-        for b in step.binds
-    )
     return Spec(
         specify.OCI_VERSION,
         Root("rootfs"),
@@ -151,13 +148,29 @@ def _spec(step: RunStep) -> Spec:
             capabilities=Capabilities(DEFAULT, held, (), held, ()),
         ),
         hostname="build",
-        mounts=(*specify.default_mounts(RunOptions()), *binds),
+        mounts=(*_default_mounts(step), *map(_mount, step.mounts)),
         linux=Linux(
             namespaces=tuple(map(Namespace, kinds)),
             masked_paths=specify.MASKED_PATHS,
             readonly_paths=specify.READONLY_PATHS,
         ),
     )
+
+
+def _default_mounts(step: RunStep) -> tuple[Mount, ...]:
+    defaults = RunOptions()
+    options = replace(defaults, network=replace(defaults.network, mode=step.network))
+    return specify.default_mounts(options, rootless=in_user_namespace())
+
+
+def _mount(mount: Bind | Tmpfs) -> Mount:
+    from ..image.build_executor import Tmpfs
+
+    if isinstance(mount, Tmpfs):
+        size = (f"size={mount.size_bytes}",) if mount.size_bytes else ()
+        return Mount(mount.target, "tmpfs", "tmpfs", ("nosuid", "nodev", *size))
+    options = ("rbind", "rprivate", *(("ro",) * mount.read_only))
+    return Mount(mount.target, "bind", str(mount.source), options)
 
 
 def _identity(step: RunStep) -> users.Identity:

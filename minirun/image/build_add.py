@@ -1,4 +1,4 @@
-"""What ADD does beyond COPY: it unpacks a local archive, and refuses what is not local.
+"""What ADD does beyond COPY: it unpacks archives.
 
 The archive is unpacked by the reader that also unpacks layers, into an empty folder, and copied
 from there: so neither a link nor a ``..`` in it can reach the image's other files or the host's.
@@ -9,7 +9,6 @@ See: docs.docker.com/reference/dockerfile, ADD. Next: ``build_copy.py``.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -22,24 +21,9 @@ from .tarheader import BLOCK, parse_header
 from .tarstream import TarReader
 from .unpack import Unpacker
 
-_REMOTE = re.compile(r"(https?|ftp|git|ssh)://|git@|.*\.git(#|$)")
-
-
-def refuse_remote(source: str) -> None:
-    """Refuse a source that is not in the context.
-
-    Raises:
-        ImageError: it is an address.
-    """
-    if _REMOTE.match(source):
-        raise ImageError(
-            f"ADD of an address is not supported: {source}",
-            hint="download it into the context, or fetch it in a RUN step",
-        )
-
 
 def add(copier: Copier, origin: Origin, source: str, target: str, scratch: str) -> None:
-    """Copy a source, or unpack it where it is an archive.
+    """Unpack a source where it is an archive, else copy it.
 
     Args:
         copier: writes into the stage.

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from ..errors import ImageError
 from .build_ignore import Ignore
+from .build_mode import Mode
 from .build_rootfs import is_folder
 from .build_sources import Item, Origin
 from .tree import Tree
@@ -37,11 +38,11 @@ class Dress:
 
     Args:
         owner: (uid, gid) from ``--chown``; None is root's, or the origin's own where it keeps them.
-        mode: permission bits from ``--chmod``; None keeps each file's own.
+        mode: what ``--chmod`` makes of permissions; None keeps each file's own.
     """
 
     owner: tuple[int, int] | None = None
-    mode: int | None = None
+    mode: Mode | None = None
 
     def owner_of(self, origin: Origin, item: Item) -> tuple[int, int]:
         """Return who is to own a copied item."""
@@ -51,7 +52,8 @@ class Dress:
 
     def mode_of(self, item: Item) -> int:
         """Return the permissions of a copied item."""
-        return stat.S_IMODE(item.facts.st_mode) if self.mode is None else self.mode
+        mode = stat.S_IMODE(item.facts.st_mode)
+        return mode if self.mode is None else self.mode(mode, item.is_folder)
 
 
 def target_of(destination: str, workdir: str) -> str:
@@ -108,6 +110,19 @@ class Copier:
             path = f"{target.rstrip('/')}/{posixpath.basename(source)}" if into else target
             self._one(origin, item, path.strip("/"))
 
+    def copy_below(self, origin: Origin, source: str, target: str, kept: int) -> None:
+        """Copy one source together with the last ``kept`` folders above it (``--parents``)."""
+        parts = source.split("/")
+        first = len(parts) - 1 - kept
+        base = target.strip("/")
+        self._parent(base)
+        for depth in range(first, len(parts)):
+            path = "/".join((*filter(None, [base]), *parts[first : depth + 1]))
+            with origin.item("/".join(parts[: depth + 1])) as item:
+                self._one(origin, item, path)
+                if item.is_folder and depth == len(parts) - 1:
+                    self._folder(origin, source, path)
+
     def write(self, content: bytes, target: str, name: str) -> None:
         """Write a here-document; ``target`` as in ``copy``."""
         into = target.endswith("/") or is_folder(self._root, target)
@@ -119,7 +134,7 @@ class Copier:
         try:
             write_all(fd, content)
             os.fchown(fd, *(self._dress.owner or (0, 0)))
-            os.fchmod(fd, 0o644 if self._dress.mode is None else self._dress.mode)
+            os.fchmod(fd, 0o644 if self._dress.mode is None else self._dress.mode(0o644, False))
         finally:
             os.close(fd)
 

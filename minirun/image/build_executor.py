@@ -30,6 +30,19 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """An empty folder in memory.
+
+    Args:
+        target: in the container; the mount point is there already.
+        size_bytes: the most it holds, 0 is half of the memory.
+    """
+
+    target: str
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunStep:
     """One command to run on top of an image's layers.
 
@@ -41,7 +54,7 @@ class RunStep:
         env: the environment; HOME is the executor's to add, from the image's user database.
         cwd: absolute, and there already.
         user: as written in USER: a name or number, with a group or without; "" is root.
-        binds: mounted in this order, after /proc, /sys and /dev.
+        mounts: in this order, after /proc, /sys and /dev; one may be inside of another.
         network: ``host``, ``none`` or ``bridge``.
     """
 
@@ -52,7 +65,7 @@ class RunStep:
     env: Mapping[str, str]
     cwd: str = "/"
     user: str = ""
-    binds: tuple[Bind, ...] = field(default=())
+    mounts: tuple[Bind | Tmpfs, ...] = field(default=())
     network: str = "host"
 
 

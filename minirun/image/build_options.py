@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .build_secrets import Secret
 from .obtain import Obtain
 
 
@@ -25,6 +26,10 @@ class Options:
         platform: as in ``linux/amd64``; "" is this host's.
         network: of RUN steps: ``host``, ``none`` or ``bridge``.
         no_cache: carry out every step.
+        no_cache_stages: names of stages whose steps are carried out.
+        contexts: of ``--build-context``, by name.
+        secrets: of ``--secret``, by id.
+        agents: sockets of ssh agents, by id.
         obtain: how base images are come by; None pulls what is missing, silently.
     """
 
@@ -36,4 +41,8 @@ class Options:
     platform: str = ""
     network: str = "host"
     no_cache: bool = False
+    no_cache_stages: frozenset[str] = frozenset()
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    agents: Mapping[str, str] = field(default_factory=dict)
     obtain: Obtain | None = None

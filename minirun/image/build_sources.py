@@ -91,8 +91,12 @@ class Origin:
         self.keep_owners = keep_owners
         self._ignore = ignore or Ignore("")
 
-    def find(self, pattern: str) -> list[str]:
+    def find(self, pattern: str, *, crosses: bool = False) -> list[str]:
         """Return the paths that a source means, sorted; ``..`` stops at the top.
+
+        Args:
+            pattern: as Go's filepath.Match has it.
+            crosses: ``**`` stands for any number of folders.
 
         Raises:
             ImageError: nothing is there, or ``.dockerignore`` hides it.
@@ -100,7 +104,10 @@ class Origin:
         parts = _parts(pattern)
         found = [""]
         for part in parts:
-            found = [path for base in found for path in self._matching(base, part)]
+            if crosses and part == "**":
+                found = [path for base in found for path in self._folders(base)]
+            else:
+                found = [path for base in found for path in self._matching(base, part)]
         seen = [path for path in found if not self._hides(path)]
         if seen:
             return seen
@@ -108,6 +115,17 @@ class Origin:
             hint = "a pattern in .dockerignore matches it"
             raise ImageError(f"{pattern!r} is excluded from {self.label}", hint=hint)
         raise ImageError(f"{pattern!r} is not in {self.label}", hint=self._near(parts))
+
+    def exact(self, path: str) -> str:
+        """Return a path as it is, without patterns; see ``find``."""
+        parts = _parts(path)
+        joined = "/".join(parts)
+        if not self._exists(joined):
+            raise ImageError(f"{path!r} is not in {self.label}", hint=self._near(parts))
+        if self._hides(joined) and not self._ignore.has_exceptions:
+            hint = "a pattern in .dockerignore matches it"
+            raise ImageError(f"{path!r} is excluded from {self.label}", hint=hint)
+        return joined
 
     def _matching(self, base: str, part: str) -> list[str]:
         """Return the paths below a folder that one component of a pattern matches."""
@@ -117,6 +135,11 @@ class Origin:
         expression = re.compile(translate(part) + r"\Z", re.DOTALL)
         names = [name for name in self._list(base) if expression.match(name)]
         return [f"{base}/{name}" if base else name for name in names]
+
+    def _folders(self, base: str) -> list[str]:
+        """Return a folder and all folders below it."""
+        below = [item.path for item in self.walk(base) if item.is_folder]
+        return [base, *(f"{base}/{path}" if base else path for path in below)]
 
     def _exists(self, path: str) -> bool:
         try:

@@ -13,7 +13,9 @@ import re
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from ..decode import decode, encode
 from ..errors import ImageError
 from ..record import replace
 from .dockerfile import Dockerfile, Instruction
@@ -55,6 +57,7 @@ class State:
         args: the ARGs declared in this stage, with their values.
         author: of MAINTAINER.
         created: when the newest layer was made, as RFC 3339.
+        base_layers: how many of the layers are the base image's.
         known_args: the names that ARG declared, with or without a value.
     """
 
@@ -67,8 +70,32 @@ class State:
     args: dict[str, str] = field(default_factory=dict)
     author: str = ""
     created: str = ""
+    base_layers: int = 0
     known_args: set[str] = field(default_factory=set)
     _has_own_cmd: bool = False
+
+    def dump(self) -> dict[str, object]:
+        """Return what is not the same for all stages, as JSON can hold it."""
+        return {
+            "layers": [encode(layer) for layer in self.layers],
+            "config": encode(self.config),
+            "history": [encode(entry) for entry in self.history],
+            "args": self.args,
+            "author": self.author,
+            "created": self.created,
+            "base_layers": self.base_layers,
+            "known_args": sorted(self.known_args),
+        }
+
+    def load(self, found: Mapping[str, Any]) -> State:
+        """Return this state with what ``dump`` returned elsewhere."""
+        self.layers = [decode(Layer, item) for item in found["layers"]]
+        self.config = decode(ContainerConfig, found["config"])
+        self.history = [decode(History, item) for item in found["history"]]
+        self.args, self.author, self.created = found["args"], found["author"], found["created"]
+        self.base_layers = found["base_layers"]
+        self.known_args = set(found["known_args"])
+        return self
 
     @property
     def env(self) -> dict[str, str]:

@@ -11,7 +11,8 @@ Pure. Next: ``build.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -20,22 +21,19 @@ from .dockerfile_words import Lexer, WordError
 
 #: The flags of each instruction that are understood; any other is refused by name.
 FLAGS: Mapping[str, frozenset[str]] = {
-    "ADD": frozenset({"chown", "chmod", "link", "exclude"}),
-    "COPY": frozenset({"from", "chown", "chmod", "link", "exclude"}),
+    "ADD": frozenset({"chown", "chmod", "link", "exclude", "checksum", "unpack"}),
+    "COPY": frozenset({"from", "chown", "chmod", "link", "exclude", "parents"}),
     "FROM": frozenset({"platform"}),
     "HEALTHCHECK": frozenset({"interval", "timeout", "start-period", "start-interval", "retries"}),
-    "RUN": frozenset({"network"}),
+    "RUN": frozenset({"mount", "network", "security"}),
 }
 #: Flags that BuildKit knows and this builder does not, each with what to do instead.
 _NOT_BUILT = {
-    ("RUN", "mount"): "copy the files in before, and remove them in the same RUN",
-    ("RUN", "security"): "a RUN step never gets more privileges here",
     ("RUN", "device"): "pass devices to the container, not to the build",
-    ("COPY", "parents"): "name the target folder in one COPY per folder",
     ("ADD", "keep-git-dir"): "clone the repository into the context",
-    ("ADD", "checksum"): "download the file into the context",
-    ("ADD", "unpack"): "a local archive is unpacked by ADD, and not by COPY",
 }
+#: The flags that may come several times.
+_REPEATED = frozenset({"exclude", "mount"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +92,23 @@ class Plan:
         wanted = {target.index}
         for stage in reversed(self.stages[: target.index + 1]):
             if stage.index in wanted:
-                names = [stage.base, *_copied_from(stage)]
-                before = [self._before(stage, name) for name in names]
-                wanted |= {found.index for found in before if found}
+                wanted |= self.needs(stage)
         return [self.stages[index] for index in sorted(wanted)]
 
-    def _before(self, stage: Stage, name: str) -> Stage | None:
+    def needs(self, stage: Stage) -> set[int]:
+        """Return the numbers of the stages that one stage starts from or takes files of."""
+        found = [self.before(stage, name) for name in names_in(stage.instructions)]
+        base = self.base_of(stage)
+        if base is not None:
+            triggers = [i.trigger for i in base.instructions if i.trigger]
+            found += [base, *(self.before(stage, name) for name in names_in(triggers))]
+        return {one.index for one in found if one is not None}
+
+    def base_of(self, stage: Stage) -> Stage | None:
+        """Return the stage that another starts from; a number after FROM is an image's name."""
+        return None if stage.base.isdecimal() else self.before(stage, stage.base)
+
+    def before(self, stage: Stage, name: str) -> Stage | None:
         """Return the stage a name means inside another: only earlier ones can be meant."""
         return Plan(self.file, self.stages[: stage.index], {}).find(name) if stage.index else None
 
@@ -184,6 +193,10 @@ def flags_of(instruction: Instruction) -> dict[str, list[str]]:
 def check_flags(file: Dockerfile, instruction: Instruction) -> None:
     """Refuse a flag that this builder does not carry out, by its name."""
     known = FLAGS.get(instruction.keyword, frozenset())
+    for mode in flags_of(instruction).get("security", []):
+        if mode != "sandbox":
+            hint = "a RUN step never gets more privileges here"
+            raise file.error(instruction, f"RUN --security={mode} is not supported", hint=hint)
     for name, values in flags_of(instruction).items():
         if (instruction.keyword, name) in _NOT_BUILT:
             hint = _NOT_BUILT[(instruction.keyword, name)]
@@ -194,7 +207,7 @@ def check_flags(file: Dockerfile, instruction: Instruction) -> None:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean --{close[0]}?" if close else ""
             raise file.error(instruction, f"{instruction.keyword} has no flag --{name}", hint=hint)
-        if len(values) > 1 and name != "exclude":
+        if len(values) > 1 and name not in _REPEATED:
             raise file.error(instruction, f"--{name} is given twice")
 
 
@@ -217,10 +230,13 @@ def _stage(
     return Stage(index, name, base, expand(file, start, platform, env), start, tuple(rest))
 
 
-def _copied_from(stage: Stage) -> list[str]:
-    return [
-        name
-        for i in stage.instructions
-        if i.keyword == "COPY"
-        for name in flags_of(i).get("from", [])
-    ]
+def names_in(instructions: Iterable[Instruction]) -> list[str]:
+    """Return what ``--from`` and the ``from=`` of mounts name."""
+    names: list[str] = []
+    for instruction in instructions:
+        flags = flags_of(instruction)
+        names += flags.get("from", [])
+        for mount in flags.get("mount", []):
+            words = next(csv.reader([mount], strict=False), [])
+            names += [word[5:] for word in words if word.startswith("from=")]
+    return names

@@ -19,7 +19,7 @@ from typing import Any
 from minirun import kernel
 from minirun.flags import Clone, Mount
 from minirun.image.build import Options, build, host_architecture
-from minirun.image.build_executor import Bind, RunStep
+from minirun.image.build_executor import Bind, RunStep, Tmpfs
 from minirun.image.build_progress import Plain
 from minirun.image.build_rootfs import merged, open_in, owner_of
 from minirun.image.capture_stage import Stage
@@ -79,8 +79,8 @@ def _inner(step: RunStep) -> int:
     kernel.mount("overlay", root, "overlay", Mount(0), options)
     kernel.mount("proc", f"{root}/proc", "proc", Mount(0), None)
     kernel.mount("/dev", f"{root}/dev", None, Mount.MS_BIND | Mount.MS_REC, None)
-    for bind in step.binds:
-        _bind(root, bind)
+    for mount in step.mounts:
+        _mount(root, mount)
     top = os.open(root, os.O_RDONLY)
     uid, gid = owner_of(top, step.user) if step.user else (0, 0)
     os.chroot(root)
@@ -96,8 +96,12 @@ def _inner(step: RunStep) -> int:
     os.execve(program, list(step.argv), dict(step.env))
 
 
-def _bind(root: str, bind: Bind) -> None:
+def _mount(root: str, bind: Bind | Tmpfs) -> None:
     target = root + bind.target
+    if isinstance(bind, Tmpfs):
+        options = f"size={bind.size_bytes}" if bind.size_bytes else None
+        kernel.mount("tmpfs", target, "tmpfs", Mount(0), options)
+        return
     kernel.mount(str(bind.source), target, None, Mount.MS_BIND, None)
     if bind.read_only:
         flags = Mount.MS_BIND | Mount.MS_REMOUNT | Mount.MS_RDONLY
