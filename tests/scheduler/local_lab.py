@@ -55,6 +55,7 @@ class LocalLab:
         self.cordoned = False
         self.news = 0
         self.owner = owner
+        self.made: list[LocalRuntime] = []
         self.runtime = self.another()
 
     def another(self) -> LocalRuntime:
@@ -68,7 +69,8 @@ class LocalLab:
             self._heard,
             Capacity(gpus=["/dev/null"]),
         )
-        return LocalRuntime(Containers(self.home), around)
+        self.made.append(LocalRuntime(Containers(self.home), around))
+        return self.made[-1]
 
     def _secret(self, name: str) -> bytes:
         if name not in self.secrets:
@@ -137,3 +139,5 @@ def opened(owner: str = "test") -> Iterator[LocalLab]:
         lab.clear()
     finally:
         lab.runtime.dissolve()
+        for runtime in lab.made:  # one of them started the launcher, and has to collect it
+            runtime.launcher.stop()
