@@ -31,6 +31,7 @@ NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ENV_NAME = re.compile(r"[^=\0]+")
 HOST_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.IGNORECASE)
 MOST_REPLICAS = 10_000
+MOST_ID = (1 << 32) - 2
 FOREVER_S = 10 * 365 * 86400.0
 
 
@@ -135,11 +136,16 @@ def _mounts(template: Template) -> Iterator[Problem]:
             yield Problem(f"{path}.source", "a tmpfs has none, and everything else has one")
         if volume.kind == "bind" and not volume.source.startswith("/"):
             yield Problem(f"{path}.source", f"{volume.source!r} is not an absolute path")
+        yield from _range(f"{path}.size_bytes", volume.size_bytes, 0, 1 << 62)
         targets.add(volume.target)
     for i, secret in enumerate(template.secrets):
         if not secret.source:
             yield Problem(f"secrets[{i}].source", "is missing")
+        if "\0" in secret.target:
+            yield Problem(f"secrets[{i}].target", f"{secret.target!r} is not a path")
         yield from _range(f"secrets[{i}].mode", secret.mode, 0, 0o7777)
+        yield from _range(f"secrets[{i}].uid", secret.uid, 0, MOST_ID)
+        yield from _range(f"secrets[{i}].gid", secret.gid, 0, MOST_ID)
 
 
 def _probe(path: str, probe: Probe, template: Template) -> Iterator[Problem]:
@@ -188,6 +194,9 @@ def _autoscale(spec: Autoscale, template: Template) -> Iterator[Problem]:
     path = "autoscale"
     yield from _range(f"{path}.minimum", spec.minimum, 0, MOST_REPLICAS)
     yield from _range(f"{path}.maximum", spec.maximum, 1, MOST_REPLICAS)
+    yield from _range(f"{path}.initial", spec.initial, 0, MOST_REPLICAS)
+    yield from _range(f"{path}.shared_bytes", spec.shared_bytes, 0, 1 << 62)
+    yield from _range(f"{path}.delta_bytes", spec.delta_bytes, 0, 1 << 62)
     if spec.minimum > spec.maximum:
         yield Problem(f"{path}.minimum", f"{spec.minimum} is more than the maximum {spec.maximum}")
     targets = (spec.concurrency, spec.rps, spec.cpu_percent)

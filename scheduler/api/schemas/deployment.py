@@ -42,7 +42,8 @@ from ...policy import (
 )
 from .base import Body
 
-Text = Annotated[str, Field(max_length=32_768)]
+#: What a system call takes: no NUL.
+Text = Annotated[str, Field(max_length=32_768, pattern=r"^[^\x00]*$")]
 Name = Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 _DEFAULT_RESTART = {Kind.SERVICE: RestartPolicy()}
 _JOB_RESTART = RestartPolicy(Restart.ON_FAILURE)
