@@ -163,7 +163,8 @@ def _scaled(entry: Entry, ready: int, tick: Tick) -> tuple[Entry, int]:
     if scale is before:
         return entry, before.desired or 0
     if (scale.desired, scale.reason) != (before.desired, before.reason):
-        text = f"{before.desired} to {scale.desired} replicas: {scale.reason}"
+        step = "" if before.desired in (None, scale.desired) else f"{before.desired} to "
+        text = f"{step}{scale.desired} replicas: {scale.reason}"
         tick.event(deployment.name, "scaled", text, _inputs(entry, scale, at, tick))
     return replace(entry, scale=scale), scale.desired or 0
 
