@@ -128,6 +128,14 @@ def _cgroup(mountpoint: Path | None) -> str:
     return ""
 
 
+def _pasta() -> str:
+    """Look for its program, and for the default route without which it refuses to start."""
+    routes = Path("/proc/net/route").read_text().splitlines()
+    if not any(line.split()[1] == "00000000" for line in routes):
+        return "no default route"
+    return "" if shutil.which("pasta") else "no pasta in PATH"
+
+
 def _systemd() -> str:
     """Ask the manager over D-Bus, as the systemd cgroup driver does."""
     return _attempt("busctl", "status", "org.freedesktop.systemd1")
@@ -242,7 +250,7 @@ FEATURES: dict[str, Feature] = {
     "containerd": _tool("containerd"),
     "podman": _tool("podman"),
     "newuidmap": _installed("newuidmap"),
-    "pasta": _installed("pasta"),
+    "pasta": Feature(_pasta, _never),
     "slirp4netns": _tool("slirp4netns"),
     "criu": Feature(lambda: _attempt("criu", "check"), _never),
     "skopeo": _tool("skopeo"),

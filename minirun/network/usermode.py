@@ -61,20 +61,30 @@ def attach(
     note = f"{folder}/{container_id}"
     chosen, sockets = publish.reserve(ports, ())
     publish.release(sockets)  # the program binds them itself, a moment later
-    pasta, slirp = find("pasta"), find("slirp4netns")
-    if not pasta and not slirp:
-        raise NetworkError(
-            "a user's container is connected by pasta or slirp4netns, and neither is installed",
-            hint="apt-get install passt; or use --network none or --network host",
-        )
     with _named(netns_fd, f"{note}.netns") as netns:
-        if pasta:
-            pid = _run_pasta(pasta, chosen, netns, note)
-        else:
-            pid = _run_slirp(slirp, chosen, netns, note)
+        pid = _run_first(chosen, netns, note)
     with open(note, "w", encoding="ascii") as file:
         file.write(dumps({"pid": pid, "start_time": _start_time(pid)}))
     return chosen
+
+
+def _run_first(ports: Sequence[PortMapping], netns: str, note: str) -> int:
+    """Run the first program that can do it: pasta wants a default route, which not everybody has.
+
+    Raises:
+        NetworkError: none is installed; else what the last one said.
+    """
+    refusal = NetworkError(
+        "a user's container is connected by pasta or slirp4netns, and neither is installed",
+        hint="apt-get install passt; or use --network none or --network host",
+    )
+    for name, run in (("pasta", _run_pasta), ("slirp4netns", _run_slirp)):
+        if path := find(name):
+            try:
+                return run(path, ports, netns, note)
+            except NetworkError as error:
+                refusal = error
+    raise refusal
 
 
 def detach(container_id: str, state_dir: str) -> None:

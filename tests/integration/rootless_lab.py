@@ -64,20 +64,22 @@ class User:
         self._holder.stdin.flush()
         assert self._holder.stdout.readline() == "ready\n"
 
-    def argv(self, *words: str | Path, uid: int = UID) -> list[str]:
-        """Return the command line that runs a command as this user."""
-        return [
+    def run(
+        self,
+        *words: str | Path,
+        group: Path | None = None,
+        **options: Any,  # noqa: ANN401 - passed through to subprocess
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command, in a control group or where we are, and return how it ended."""
+        options = {"env": self.environment, "timeout": 60, "capture_output": True, **options}
+        join = ("sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(group))
+        argv = [
+            *(join if group else ()),
             *("nsenter", f"--target={self._holder.pid}", "--mount", f"--wdns={self.home}"),
-            *("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"),
+            *("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"),
             *map(str, words),
         ]
-
-    def run(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - passed through to subprocess
-        """Run a command and return how it ended."""
-        options = {"env": self.environment, "timeout": 60, **options}
-        return subprocess.run(
-            self.argv(*words), text=True, check=False, **{"capture_output": True, **options}
-        )
+        return subprocess.run(argv, text=True, check=False, **options)
 
     def minirun(self, *words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:  # noqa: ANN401 - as above
         """Run ``minirun``."""

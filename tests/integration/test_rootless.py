@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.features import cgroup2_mount
 from tests.integration.oci_lab import make_bundle
 from tests.integration.registry_lab import registry
 from tests.integration.rootless_lab import COUNT, FIRST, NAME, UID, User, make_home, remove_home
@@ -198,6 +199,42 @@ def test_what_needs_root_is_refused_by_name(user: User) -> None:
     said = fail(user, "run", "--rm", "-p", "80:80", "rootfs", "true")
     assert "cannot publish on 0.0.0.0:80/tcp: the port is for root" in said
     assert succeed(user, "ps", "-aq") == ""
+
+
+@contextlib.contextmanager
+def delegated_group() -> Iterator[Path]:
+    """Yield a group of version 2 as systemd delegates it: the one inside a group of the user's."""
+    tree = cgroup2_mount()
+    assert tree is not None
+    top = tree / "minirun" / f"user-{os.getpid()}"
+    for group in (tree, top.parent, top):
+        group.mkdir(exist_ok=True)
+        (group / "cgroup.subtree_control").write_text("+memory +pids")
+    own = top / "own"
+    own.mkdir()
+    for path in (top, own, *top.glob("cgroup.[pst]*"), own / "cgroup.procs"):
+        os.chown(path, UID, UID)
+    try:
+        yield own
+    finally:
+        for group in sorted(top.rglob("*/"), reverse=True):
+            group.rmdir()
+        top.rmdir()
+
+
+@pytest.mark.requires("cgroup2")
+def test_limits_hold_in_a_delegated_group(user: User) -> None:
+    script = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
+    limits = ("-m", "64m", "--pids-limit", "20")
+    run = ("run", "--rm", "--network=none", *limits, "rootfs", "sh", "-c", script)
+    with delegated_group() as group:
+        done = user.minirun(*run, group=group)
+        assert (done.stdout.split(), done.stderr) == ([str(64 << 20), "20"], "")
+        cold = ("--name", "cold", "--network=none", "rootfs", "sleep", "1000")
+        user.minirun("run", "-d", *cold, group=group)
+        for verb in ("pause", "unpause", "rm -f"):
+            done = user.minirun(*verb.split(), "cold", group=group)
+            assert (done.returncode, done.stderr) == (0, ""), verb
 
 
 def test_without_a_program_for_the_network_it_says_what_to_install() -> None:
