@@ -53,6 +53,12 @@ def need_controller(host: Host, controller: str, what: str) -> None:
     Raises:
         HostError: it is not there; ``what`` names the property that asks for it.
     """
+    if controller not in host.controllers and host.rootless:
+        raise HostError(
+            f"{what} cannot be set: no control group with the {controller} controller is delegated "
+            "to this user",
+            hint="remove the limit, or see systemd.resource-control(5), Delegate=",
+        )
     if controller not in host.controllers:
         raise HostError(
             f"{what} needs the {controller} controller, which this host does not offer",

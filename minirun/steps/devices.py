@@ -44,6 +44,8 @@ _LINKS = (
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 )
+#: Linked where this kernel has it, as runc does. See: CONFIG_PROC_KCORE.
+_CORE = "/proc/kcore"
 _TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}
 
 
@@ -80,6 +82,8 @@ class MakeDevices(Step):
                 _make_node(context.rootfs_fd, device)
         for name, destination in _LINKS:
             _replace_link(dev, name, destination)
+        if os.path.exists(_CORE):
+            _replace_link(dev, "core", _CORE)
         if _exists(dev, "pts"):
             _replace_link(dev, "ptmx", "pts/ptmx")
         os.close(dev)

@@ -142,7 +142,7 @@ def test_limit_without_a_delegated_group_is_refused_by_name(
     bundle.config("true", linux={"resources": asked})
     said = failing(bundle, "run", "limited")
     assert file in said
-    assert "no control group is delegated to this user" in said
+    assert "delegated to this user" in said
     assert "Delegate=yes" in said
     assert "does not exist" in failing(bundle, "state", "limited")
 

@@ -16,6 +16,7 @@ from minirun.container.options import HealthFlags, ResourceOptions
 from minirun.container.security import LogOptions, RestartPolicy
 from minirun.errors import MinirunError
 from minirun.shim import frames
+from minirun.shim.ending import UNKNOWN_CODE
 from tests.integration.engine_lab import (
     Engine,
     eventually,
@@ -333,6 +334,15 @@ def test_health_check_that_hangs_is_ended(engine: Engine) -> None:
 # ── kill -9 ───────────────────────────────────────────────────────────────────────────────────
 
 
+def known(code: int) -> set[int]:
+    """Return what a standby may say: it is not the parent, and has to ask the pidfd.
+
+    That keeps the code since Linux 6.15; before, the new parent may have been faster.
+    """
+    major, minor = map(int, os.uname().release.split(".")[:2])
+    return {code} if (major, minor) >= (6, 15) else {code, UNKNOWN_CODE}
+
+
 def _has_other_shim(pid: int, state: State) -> bool:
     return state.shim_pid != pid
 
@@ -353,7 +363,7 @@ def test_shim_killed_loses_no_line_and_no_exit_code(engine: Engine) -> None:
     after = engine.until(record, lambda state: state.shim_pid != before.shim_pid)
     assert after.pid == before.pid
     session.send(frames.frame(frames.STDIN, b"\n"))  # its copy of the conversation goes on
-    assert engine.end_of(record).exit_code == 6
+    assert engine.end_of(record).exit_code in known(6)
     assert engine.logged(record) == "".join(f"{n}\n" for n in range(1, 20001))
     assert hear(session).code == 6
 
@@ -361,7 +371,7 @@ def test_shim_killed_loses_no_line_and_no_exit_code(engine: Engine) -> None:
 def test_shim_killed_while_output_flows_loses_no_line(engine: Engine) -> None:
     record = engine.detached("sh", "-c", "seq 1 60000; exit 4")
     kill_hard(engine.state(record).shim_pid)
-    assert engine.end_of(record).exit_code == 4
+    assert engine.end_of(record).exit_code in known(4)
     lines = [entry["log"] for entry in engine.log(record)]
     assert set(lines) == {f"{n}\n" for n in range(1, 60001)}
 
@@ -396,7 +406,7 @@ def test_shim_and_standby_killed_in_turn(engine: Engine) -> None:
             eventually(partial(standby_of, engine, record), partial(ne, standby))
     os.kill(engine.state(record).pid, signal.SIGTERM)
     state = engine.end_of(record)
-    assert state.exit_code == 8
+    assert state.exit_code in known(8)
     assert engine.logged(record) == "bye\n"
 
 
@@ -488,7 +498,8 @@ def test_shim_asleep_and_killed_is_followed_by_its_standby(engine: Engine) -> No
         engine.until(record, partial(_has_other_shim, first))
     os.kill(engine.state(record).pid, signal.SIGTERM)
     state = engine.end_of(record)
-    assert (state.exit_code, engine.logged(record)) == (8, "bye\n")
+    assert state.exit_code in known(8)
+    assert engine.logged(record) == "bye\n"
 
 
 # ── witnesses ─────────────────────────────────────────────────────────────────────────────────

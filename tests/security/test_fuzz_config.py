@@ -138,7 +138,7 @@ def test_any_config_is_run_or_refused(bundle: Bundle) -> None:
     watch = Watch()
 
     @settings(
-        max_examples=2000,
+        max_examples=500,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -37,6 +37,8 @@ RENAME_EXCHANGE = 2
 AT_FDCWD = -100
 SECONDS = 4.0
 TRIES = 80
+#: So many even where each takes long.
+FEW = 5
 
 
 @contextlib.contextmanager
@@ -134,7 +136,7 @@ def race(bundle: Bundle, *weakenings: Weakening) -> tuple[bool, list[Outcome]]:
     touched = False
     deadline = monotonic() + SECONDS
     with racer(volume / "swapped", volume / "link"):
-        while not touched and len(outcomes) < TRIES and monotonic() < deadline:
+        while not touched and len(outcomes) < (TRIES if monotonic() < deadline else FEW):
             outcomes.append(attempt(bundle, watch, *weakenings))
             touched = report.exists() or sorted(os.listdir(bundle.canary)) != before
     return touched, outcomes
@@ -160,6 +162,5 @@ def test_destination_cannot_be_swapped(bundle: Bundle) -> None:
 
     assert not touched, outcomes[-1]
     assert not any(outcome.crash for outcome in outcomes)
-    assert len(outcomes) > 3
     for outcome in outcomes:
         assert outcome.ran or "bind /work/swapped/deep/target failed" in outcome.error, outcome
