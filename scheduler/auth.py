@@ -61,6 +61,7 @@ def identify(control: Control, request: Request) -> Caller:
         ScheduleError: there is no valid token (401).
     """
     if is_local(request):
+        _refuse_other_sites(request)
         return SOCKET
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
@@ -69,6 +70,18 @@ def identify(control: Control, request: Request) -> Caller:
     if info is None:
         raise ScheduleError("the token is not valid", status=401, hint=_HINT)
     return Caller(info.name, info.scope)
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """Refuse what a browser sends for another site through a port that leads to the socket.
+
+    Raises:
+        ScheduleError: it comes from another origin (403).
+    """
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in {"none", "same-origin"} or "Origin" in request.headers:
+        text = "another site may not use the socket"
+        raise ScheduleError(text, status=403, hint="use a program, or a token over TCP")
 
 
 def is_local(request: Request) -> bool:

@@ -9,7 +9,7 @@
     capacity.py     the host: what is given to whom, cordon, drain
     access.py       quotas, secrets, tokens
     logs.py         the lines of several replicas as one stream
-    samples.py      the last minutes of every deployment, for the page's curves
+    history.py      its revisions, and the runs of a job
     metrics.py      Prometheus' text
 
 May not import Flask or pydantic. Next: ``context.py``.

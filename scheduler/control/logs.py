@@ -3,7 +3,7 @@
 Nothing here waits: a source that has nothing to say gives None, and so does the whole. Whoever
 reads decides how long to sleep, and closes the stream when its own reader has gone.
 
-Next: ``samples.py``.
+Next: ``metrics.py``.
 """
 
 from __future__ import annotations

@@ -89,7 +89,6 @@ class Lab:
         *,
         max_streams: int = 4,
         keep_events: int = 1000,
-        sampling: bool = False,
     ) -> None:
         self.clock = Clock()
         self.store = Store.open(folder, keep_events=keep_events)
@@ -110,7 +109,7 @@ class Lab:
             clock=self.clock,
             health=lambda: self.problems,
         )
-        self.app = create_app(self.control, max_streams=max_streams, sampling=sampling)
+        self.app = create_app(self.control, max_streams=max_streams)
         self.token = self.store.create_token(f"test-{token_hex(2)}", Scope.ADMIN)
         self.client: FlaskClient = self.app.test_client()
 

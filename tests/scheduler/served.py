@@ -53,7 +53,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             self.cfg.set(name, value)
 
     def load(self) -> object:
-        lab = Lab(self.folder, max_streams=MAX_STREAMS, sampling=True)
+        lab = Lab(self.folder, max_streams=MAX_STREAMS)
         threading.Thread(target=_live, args=(lab,), daemon=True).start()
         return lab.app
 

@@ -71,3 +71,17 @@ def test_a_unix_socket_needs_no_token_and_a_header_does_not_make_one(lab: Lab) -
         assert lab.client.get("/v1/deployments", environ_overrides=remote).status_code == 401
     claims = {"X-Forwarded-For": "unix", "Gunicorn-Socket": "x", "Forwarded": "for=unix"}
     assert lab.client.get("/v1/deployments", headers=claims).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "header", [("Origin", "http://evil.test"), ("Sec-Fetch-Site", "cross-site")]
+)
+def test_another_site_cannot_use_a_port_that_leads_to_the_socket(
+    lab: Lab, header: tuple[str, str]
+) -> None:
+    near, far = socket.socketpair(socket.AF_UNIX)
+    with near, far:
+        local = {"gunicorn.socket": near}
+        answer = lab.client.post("/v1/host/drain", headers=[header], environ_overrides=local)
+    assert answer.status_code == 403
+    assert not lab.store.cordoned()
