@@ -13,7 +13,7 @@ import csv
 import os
 import socket
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from minirun import MinirunError
@@ -86,13 +86,15 @@ class Admin:
         """Return statistics by backend and server."""
         return {(r["pxname"], r["svname"]): r for r in _table(self.ask("show stat -1 4 -1"))}
 
-    def backend_rows(self, names: Iterable[str]) -> dict[str, Row]:
+    def backend_rows(self, names: Sequence[str]) -> dict[str, Row]:
         """Return statistics of some backends: all of them would be hundreds."""
         wanted = [f"show stat {name} 2 -1" for name in names]
         found: dict[str, Row] = {}
         for i in range(0, len(wanted), _MOST_AT_ONCE):
             said = self.ask(";".join(wanted[i : i + _MOST_AT_ONCE]))
             found |= {row["pxname"]: row for row in _table(said)}
+        if missing := set(names) - found.keys():
+            raise AdminError(f"the proxy at {self._path} does not tell of {min(missing)}")
         return found
 
     def states(self) -> dict[tuple[str, str], Row]:

@@ -44,8 +44,8 @@ class Doors:
             the ports that could not be opened, and why.
         """
         wanted, failed = set(ports), {}
-        for record in self._folder.glob("door-*.json"):
-            port = int(record.stem.removeprefix("door-"))
+        for file in self._folder.glob("door-*.pid"):
+            port = int(file.stem.removeprefix("door-"))
             if port not in wanted:
                 process = self._process(port)
                 process.find()

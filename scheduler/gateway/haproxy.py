@@ -30,10 +30,10 @@ from ..observed import Route, Server, Traffic
 from . import binary as binaries
 from . import routing
 from .admin import AdminError
-from .config import POOLS, Listen, render
+from .config import Listen, render
 from .doors import Doors
 from .files import replace_file
-from .meter import Gauge
+from .meter import Gauge, Meter
 from .pools import Pools
 from .process import Process
 from .state import State
@@ -97,7 +97,7 @@ class HaproxyGateway:
         self._doors = Doors(folder, self._listen.publish_on, self._found)
         self._state = State(folder / "state.json")
         self._pools = Pools(self._state, self._proxy.admin, slow_start_s)
-        self._gauges: dict[str, Gauge] = {}
+        self._meter = Meter()
         self._watch: Watch | None = None
         self._lock = threading.RLock()
         self._restarts = 0
@@ -161,16 +161,19 @@ class HaproxyGateway:
         """Return averages and counters by deployment; one without numbers is left out."""
         with self._lock, contextlib.suppress(AdminError):
             self._sample()
-        now = time.monotonic()
-        with self._lock:
-            gauges = dict(self._gauges)
+        now, gauges = time.monotonic(), self.gauges()
         told = {name: g.traffic(self._cpu_percent(name), now) for name, g in gauges.items()}
         return {name: traffic for name, traffic in told.items() if traffic}
 
     def gauges(self) -> dict[str, Gauge]:
         """Return the last numbers of each deployment."""
         with self._lock:
-            return dict(self._gauges)
+            return dict(self._meter.gauges)
+
+    def ejected(self) -> set[str]:
+        """Return the replicas that are left out for a while, because all they do is fail."""
+        with self._lock:
+            return self._pools.ejected()
 
     def add(self, server: AddServer) -> None:
         """Send requests to a replica.
@@ -221,7 +224,6 @@ class HaproxyGateway:
             if route is None:
                 return
             self._state.places.pop(deployment, None)
-            self._gauges.pop(deployment, None)
             self._state.save()
             self._update_maps()
             if route.published is not None:
@@ -314,16 +316,8 @@ class HaproxyGateway:
                 self._silences = 0
 
     def _sample(self) -> None:
-        places = self._state.places
-        rows = self._proxy.admin.backend_rows(
-            f"{p}-{pool}" for p in places.values() for pool in POOLS
-        )
-        held, now = self._proxy.admin.held(), time.monotonic()
-        for name, place in places.items():
-            pools = {pool: rows[f"{place}-{pool}"] for pool in POOLS}
-            self._gauges.setdefault(name, Gauge()).sample(pools, held.get(place, 0), now)
-            if held.get(place):
-                self._on_wake()  # once told may be lost: a controller was not there yet
+        if self._meter.sample(self._proxy.admin, self._state):
+            self._on_wake()  # once told may be lost: a controller was not there yet
 
     def _end(self, how: Callable[[Process], None]) -> None:
         if self._watch:

@@ -4,8 +4,9 @@
 -- controller may even die meanwhile. The first one wakes the controller: a connection to its
 -- socket, on which nothing needs to be said.
 --
--- A client that goes away ends its coroutine without a word. So whoever waits says so again and
--- again, and one that has been silent for SILENT_S is no longer counted.
+-- A client that goes away is often noticed only when its request is released. Where it is noticed,
+-- its coroutine ends without a word: so whoever waits says so again and again, and one that has
+-- been silent for SILENT_S is no longer counted.
 
 local settings = Map.new(os.getenv("GATEWAY_SETTINGS"), Map._str)
 local wake_address = "unix@" .. os.getenv("GATEWAY_WAKE")

@@ -7,12 +7,16 @@ Next: ``outliers.py``.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..observed import Totals, Traffic
 from ..window import Window
-from .admin import Row
+from .admin import Admin, Row
+from .config import POOLS
+from .state import State
 
 STABLE_S, PANIC_S = 60, 6
 ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
@@ -31,18 +35,20 @@ class Gauge:
     before: dict[str, Row] = field(default_factory=dict)
     at: float | None = None
 
-    def sample(self, rows: Mapping[str, Row], held: int, now: float) -> None:
+    def sample(self, rows: Mapping[str, Row], in_flight: int, held: int, now: float) -> None:
         """Take one look at the deployment's pools.
 
         Args:
             rows: the statistics of each pool's backend, by pool.
+            in_flight: how many requests its replicas are answering.
             held: how many requests wait for a first server.
             now: monotonic seconds.
         """
         self.held = held
-        self.queued = sum(number(row, "qcur") for row in rows.values())
-        self.in_flight = sum(number(row, "scur") for row in rows.values()) - self.queued
-        self.concurrency.add(self.in_flight + self.queued + held, now)
+        here = sum(number(row, "scur") for row in rows.values())
+        # A backend's own qcur leaves out what waits for one server: two were sent to it at once.
+        self.in_flight, self.queued = in_flight, max(0, here - in_flight)
+        self.concurrency.add(here + held, now)
         arrived = 0
         for pool, row in rows.items():
             arrived += self._count(pool, row)
@@ -84,6 +90,34 @@ class Gauge:
             self.held,
             dict(self.pools),
         )
+
+
+class Meter:
+    """The gauges of all deployments, by name."""
+
+    def __init__(self) -> None:
+        self.gauges: dict[str, Gauge] = {}
+
+    def sample(self, admin: Admin, state: State) -> bool:
+        """Take one look at everything; say whether somebody waits for a first replica.
+
+        Raises:
+            AdminError: the proxy does not answer; nothing is taken down.
+        """
+        pools = admin.backend_rows([f"{p}-{pool}" for p in state.places.values() for pool in POOLS])
+        servers, held, now = admin.server_rows(), admin.held(), time.monotonic()
+        busy: Counter[str] = Counter()
+        for (backend, _), row in servers.items():
+            busy[backend] += number(row, "scur")
+        for gone in self.gauges.keys() - state.places.keys():
+            del self.gauges[gone]
+        for name, place in state.places.items():
+            backends = {pool: f"{place}-{pool}" for pool in POOLS}
+            rows = {pool: pools[backend] for pool, backend in backends.items()}
+            in_flight = sum(busy[backend] for backend in backends.values())
+            gauge = self.gauges.setdefault(name, Gauge())
+            gauge.sample(rows, in_flight, held.get(place, 0), now)
+        return any(place in held for place in state.places.values())
 
 
 def number(row: Row, name: str) -> int:

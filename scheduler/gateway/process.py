@@ -1,29 +1,27 @@
 """One HAProxy process: started, found again by a later controller, replaced, ended.
 
-It outlives whoever started it: it has its own session, its messages go to a file, and nobody's
-death is its own. Who it is, is known twice: its pid with its start time is written down, and
-whoever listens at an admin socket is named by the kernel (SO_PEERCRED, unix(7)).
+It outlives whoever started it, and is nobody's child: it goes into the background by itself when it
+listens, and writes down its pid. Which configuration it has is in its command line, because the
+file is named after its content; so a pid that belongs to somebody else by now is found out, too.
 
 As root it runs as a user that owns nothing. It keeps two capabilities: CAP_NET_BIND_SERVICE for
 ports below 1024, and CAP_DAC_OVERRIDE, because a replica's socket belongs to whichever user the
 image runs as, and connecting to one needs the permission to write. That is much for a process that
 reads what strangers send; it has no others, and cannot gain any.
 
-Next: ``gateway.py``.
+Next: ``admin.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import select
 import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -33,34 +31,14 @@ from .admin import Admin, AdminError
 from .binary import Binary
 from .files import replace_file
 
-START_S = 10.0
-ADOPT_S = 2.0
-END_S = 5.0
+START_S, ADOPT_S, END_S = 10.0, 2.0, 5.0
 POLL_S = 0.002
-MOST_LOG_BYTES = 1 << 20
 USER = 61_183  # no system gives this number to anybody
 _CAPABILITIES = "-all,+dac_override,+net_bind_service"
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """A process that cannot be taken for a later one with the same pid."""
-
-    pid: int
-    started: int
-
-    @classmethod
-    def of(cls, pid: int) -> Identity | None:
-        """Return a living process's identity: its start time is field 22 of proc_pid_stat(5)."""
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else cls(pid, int(fields[19]))
-
-
 class Process:
-    """An HAProxy under a name; its files are ``<name>.*`` in the gateway's folder.
+    """An HAProxy under a name, which all its files begin with.
 
     Args:
         folder: where its files are.
@@ -72,26 +50,17 @@ class Process:
         self.name = name
         self.socket = folder / f"{name}.sock"
         self.admin = Admin(self.socket)
-        self.log = folder / f"{name}.log"
-        self._config = folder / f"{name}.cfg"
-        self._record = folder / f"{name}.json"
+        self.pid: int | None = None
+        #: What becomes readable when it exits: pidfd_open(2).
+        self.pidfd = -1
+        self._folder = folder
         self._binary = binary
-        self._identity: Identity | None = None
-        self._pidfd = -1
-
-    @property
-    def pid(self) -> int | None:
-        """Return its pid, None while there is none."""
-        return self._identity.pid if self._identity else None
-
-    @property
-    def pidfd(self) -> int:
-        """Return what becomes readable when it exits."""
-        return self._pidfd
+        self._log = folder / f"{name}.log"
+        self._pid_file = folder / f"{name}.pid"
 
     def is_alive(self) -> bool:
-        """Say whether it has not exited."""
-        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
+        """Say whether it runs."""
+        return self.pidfd >= 0 and not select.select([self.pidfd], [], [], 0)[0]
 
     def ensure(self, config: str) -> bool:
         """Take over the one that runs, or start one; True where nothing was started.
@@ -102,145 +71,116 @@ class Process:
         Raises:
             MinirunError: it cannot be started.
         """
-        old, known = self.find()
-        if old is None or not self._answers(old):
+        known = self.find()
+        if known is not None and not self._answers(ADOPT_S):
             self.kill()
-            self.start(config)
-            return False
-        if known != self._digest(config):
-            self._leave()
-            self.start(config, after=old)
-            return False
-        return True
+            known = None
+        if known == self._config_file(config):
+            return True
+        self._start(config, after=self.pid)
+        return False
 
-    def start(self, config: str, after: Identity | None = None) -> None:
-        """Start one, and wait until it answers.
-
-        Args:
-            config: its configuration.
-            after: who hands its listening sockets over, and then finishes what it has.
-
-        Raises:
-            MinirunError: with what it said.
-        """
-        replace_file(self._config, config)
-        if self.log.exists() and self.log.stat().st_size > MOST_LOG_BYTES:
-            os.truncate(self.log, 0)
-        said = self.log.stat().st_size if self.log.exists() else 0
-        argv = [*_unprivileged(), os.fspath(self._binary.path), "-f", os.fspath(self._config)]
-        if after:
-            argv += ["-x", os.fspath(self.socket), "-sf", str(after.pid)]
-        self._watch(_spawn(argv, self.log))
-        self._write_record(config)
-        with contextlib.suppress(OSError):  # to protect it more than others needs CAP_SYS_RESOURCE
-            Path(f"/proc/{self.pid}/oom_score_adj").write_text("-900")
-        if not self._comes_up(START_S):
-            self.kill()
-            raise self._failure(said)
+    def find(self) -> Path | None:
+        """Watch the one that runs; return which configuration file it was started with."""
+        self.close()
+        with contextlib.suppress(OSError, ValueError):
+            pid = int(self._pid_file.read_text())
+            # First the handle, then the question who it is: the answer cannot become wrong.
+            self.pidfd, self.pid = os.pidfd_open(pid), pid
+            argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            config = Path(argv[argv.index("-f") + 1])
+            if config.parent == self._folder and config.name.startswith(f"{self.name}."):
+                return config
+        self.close()
+        return None
 
     def kill(self) -> None:
         """End it at once, with everything that is in flight."""
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            self.reap(END_S)
-        self._leave()
+        self._signal(signal.SIGKILL)
+        if self.pidfd >= 0:
+            select.select([self.pidfd], [], [], END_S)
+        self._pid_file.unlink(missing_ok=True)
+        self.close()
 
     def finish(self) -> None:
         """Tell it to close its listening sockets, and to exit after its last connection."""
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signal.SIGUSR1)
-        self._record.unlink(missing_ok=True)
-        self._leave()
-
-    def reap(self, timeout_s: float = 0.0) -> None:
-        """Collect it where it was our child and has exited; init collects it otherwise."""
-        select.select([self._pidfd], [], [], timeout_s)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self._identity.pid if self._identity else 0, os.WNOHANG)
+        self._signal(signal.SIGUSR1)
+        self._pid_file.unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
-        """Let it run, and forget it."""
-        self._leave()
+        """Leave it alone from now on."""
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+        self.pidfd, self.pid = -1, None
 
-    def find(self) -> tuple[Identity | None, str]:
-        """Return who runs, and a digest of what it was started with; watch it."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            record = json.loads(self._record.read_text())
-            found = Identity.of(record["pid"])
-            if found and found.started == record["started"]:
-                self._watch(found.pid)
-                return found, record["digest"]
-        # A controller died between starting it and writing that down.
-        pid = self.admin.pid()
-        found = Identity.of(pid) if pid else None
-        if found:
-            self._watch(found.pid)
-        return found, ""
+    def _start(self, config: str, after: int | None) -> None:
+        """Start one, and wait until it answers; ``after`` hands its sockets over, and finishes."""
+        file = self._config_file(config)
+        replace_file(file, config)
+        argv = [*_unprivileged(), os.fspath(self._binary.path), "-D", "-f", os.fspath(file)]
+        argv += ["-p", os.fspath(self._pid_file)]
+        if after:
+            argv += ["-x", os.fspath(self.socket), "-sf", str(after)]
+        failed = _run(argv, self._log)
+        if failed or self.find() is None or not self._answers(START_S):
+            raise self._failure()
+        for old in self._folder.glob(f"{self.name}.*.cfg"):
+            if old != file:
+                old.unlink()
+        with contextlib.suppress(OSError):  # to protect it more than others needs CAP_SYS_RESOURCE
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text("-900")
 
-    def _watch(self, pid: int) -> None:
-        self._leave()
-        self._pidfd = os.pidfd_open(pid)
-        self._identity = Identity.of(pid) or Identity(pid, 0)
+    def _config_file(self, config: str) -> Path:
+        """Return the file for a configuration; another version of the program is another, too."""
+        hold = Path(__file__).with_name("hold.lua").read_text()
+        digest = hashlib.sha256((config + hold + self._binary.version).encode()).hexdigest()
+        return self._folder / f"{self.name}.{digest[:16]}.cfg"
 
-    def _leave(self) -> None:
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-        self._pidfd, self._identity = -1, None
-
-    def _answers(self, who: Identity) -> bool:
-        try:
-            return f"Pid: {who.pid}\n" in self.admin.ask("show info")
-        except AdminError:
-            return self._comes_up(ADOPT_S)  # it may have been started a moment ago
-
-    def _comes_up(self, patience_s: float) -> bool:
+    def _answers(self, patience_s: float) -> bool:
         """Wait until it answers at its admin socket; an older one may still answer there."""
         deadline = time.monotonic() + patience_s
-        while self.is_alive() and time.monotonic() < deadline:
+        while self.is_alive():
             with contextlib.suppress(AdminError):
                 if f"Pid: {self.pid}\n" in self.admin.ask("show info"):
                     return True
+            if time.monotonic() > deadline:
+                return False
             time.sleep(POLL_S)
         return False
 
-    def _write_record(self, config: str) -> None:
-        who = self._identity
-        if who:
-            about = {"pid": who.pid, "started": who.started, "digest": self._digest(config)}
-            replace_file(self._record, json.dumps(about))
+    def _signal(self, number: signal.Signals) -> None:
+        if self.pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
 
-    def _digest(self, config: str) -> str:
-        lua = Path(__file__).with_name("hold.lua").read_text()
-        return hashlib.sha256((config + lua + self._binary.version).encode()).hexdigest()[:16]
-
-    def _failure(self, said: int) -> MinirunError:
-        with self.log.open(errors="replace") as log:
-            log.seek(said)
-            alerts = [
-                line.partition(" : ")[2] for line in log.read().splitlines() if "ALERT" in line
-            ]
-        text = alerts[0].strip() if alerts else "it exited, or did not answer"
-        hint = f"read {self.log}"
+    def _failure(self) -> MinirunError:
+        said = self._log.read_text(errors="replace").splitlines()
+        alerts = [line.partition(" : ")[2].strip() for line in said if "ALERT" in line]
+        text = alerts[0] if alerts else "it exited, or did not answer"
+        hint = f"read {self._log}"
         if "in use" in text:
             hint = "another program listens there: choose another address or port"
-        return MinirunError(f"the proxy {self.name} did not start: {text}", hint=hint)
+        return MinirunError(f"the gateway's {self.name} did not start: {text}", hint=hint)
 
 
-def _spawn(argv: list[str], log: Path) -> int:
-    """Start a program without running Python between fork and exec: this process has threads."""
-    to_log = (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), to_log]
-    return os.posix_spawn(
-        argv[0],
-        argv,
-        {"PATH": os.defpath},
-        file_actions=[*files, (os.POSIX_SPAWN_DUP2, 1, 2)],
-        setsid=True,
-        setsigmask=[],
-        setsigdef=[signal.SIGPIPE, signal.SIGINT],
+def _run(argv: list[str], log: Path) -> bool:
+    """Run a program until it exits; True where it failed.
+
+    No Python runs between fork and exec: this process has threads. Its messages go to a file: what
+    it says at its start is short, and in the background it says nothing.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), flags, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    defaults = [signal.SIGPIPE, signal.SIGINT]
+    pid = os.posix_spawn(
+        argv[0], argv, {"PATH": os.defpath}, file_actions=files, setsid=True, setsigdef=defaults
     )
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != 0
 
 
 @cache

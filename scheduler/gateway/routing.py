@@ -22,7 +22,7 @@ from .config import PLACES, places
 MOST_MS = 2_000_000_000  # HAProxy counts milliseconds in 31 bits: 23 days
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?")
-_PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~%@:+,=-]+)*")
+_PREFIX = re.compile(r"(?=.{0,1000}$)(/(?!\.\.?(/|$))[A-Za-z0-9._~%@:+,=-]+)*")
 _HEADER = re.compile(r"[a-z0-9_-]{1,128}")
 _SERVER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SOCKET = re.compile(r"/[A-Za-z0-9._/+=:@-]{1,99}")

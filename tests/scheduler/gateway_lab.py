@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import http.client
 import shutil
 import socket
@@ -10,13 +12,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 
 from scheduler.actions import AddServer
 from scheduler.gateway.haproxy import HaproxyGateway, Listen
+from scheduler.gateway.meter import Gauge
 
 PATIENCE_S = 20.0
 
@@ -44,8 +47,20 @@ class Replica(ThreadingMixIn, UnixStreamServer):
         self.busy = self.most_busy = self.served = 0
         self.delay_s = 0.0
         self.status = 200
+        self.heard: Mapping[str, str] = {}
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count a request while it is worked on. Once it is answered, another may come at once."""
+        with self.lock:
+            self.busy += 1
+            self.most_busy = max(self.busy, self.most_busy)
+        yield
+        with self.lock:
+            self.busy -= 1
+            self.served += 1
 
     def stop(self) -> None:
         """Refuse connections from now on."""
@@ -72,32 +87,23 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def do_GET(self) -> None:
-        """Answer, and keep count of how many are answered at a time."""
+        """Answer as the path says."""
         replica = self.server
-        with replica.lock:
-            replica.busy += 1
-            replica.most_busy = max(replica.busy, replica.most_busy)
-        try:
-            self._answer(replica)
-        finally:
-            with replica.lock:
-                replica.busy -= 1
-                replica.served += 1
-
-    do_POST = do_GET
-
-    def _answer(self, replica: Replica) -> None:
+        replica.heard = dict(self.headers)
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         verb, _, argument = self.path.removeprefix("/").partition("?")[0].partition("/")
         if verb == "events":
             return self._events(replica)
         if verb == "upgrade":
             return self._upgrade()
-        if verb == "wait":
-            replica.finished.wait(PATIENCE_S)
-        time.sleep(float(argument) if verb == "sleep" else replica.delay_s)
+        with replica.counted():
+            if verb == "wait":
+                replica.finished.wait(PATIENCE_S)
+            time.sleep(float(argument) if verb == "sleep" else replica.delay_s)
         status = int(argument) if verb == "status" else replica.status
         self._send(status, body or f"{replica.name} {self.path}".encode())
+
+    do_POST = do_GET
 
     def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
@@ -120,6 +126,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(101)
         self.send_header("Connection", "Upgrade")
         self.send_header("Upgrade", "websocket")
+        key = self.headers["Sec-WebSocket-Key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        accept = base64.b64encode(hashlib.sha1(key, usedforsecurity=False).digest())
+        self.send_header("Sec-WebSocket-Accept", accept.decode())
         self.end_headers()
         self.close_connection = True
         while data := self.connection.recv(4096):
@@ -182,18 +191,35 @@ class Lab:
         for replica in self.replicas.values():
             replica.finished.set()
 
+    def gauge(self) -> Gauge:
+        """Return the numbers of the deployment, as they are now."""
+        self.gateway.traffic()
+        return self.gateway.gauges()["web"]
+
     # ---- clients ----
 
     def get(
-        self, path: str = "/", host: str = "web.test", **headers: str
+        self,
+        path: str = "/",
+        host: str = "web.test",
+        *,
+        port: int = 0,
+        body: bytes = b"",
+        **headers: str,
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Send one request; return the answer's status, headers and body."""
-        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        client = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=PATIENCE_S)
         with contextlib.closing(client):
             sent = {name.replace("_", "-"): value for name, value in headers.items()}
-            client.request("POST", path, b"{}", {"Host": host} | sent)
+            client.request("POST", path, body, {"Host": host} | sent)
             answer = client.getresponse()
             return answer.status, answer.headers, answer.read()
+
+    def connection(self, path: str, headers: str = "") -> socket.socket:
+        """Send a request and return the connection, for the caller to read from or to close."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: web.test\r\n{headers}\r\n".encode())
+        return connection
 
     def begin(self, path: str = "/wait", host: str = "web.test") -> None:
         """Send one request in the background."""
