@@ -355,8 +355,10 @@ def test_a_killed_shim_loses_nothing(lab: LocalLab) -> None:
     lab.ready()
     box = lab.runtime.box("web.1")
     assert box is not None
-    state = lab.runtime.containers.read(box.container).state
-    os.kill(state.shim_pid, signal.SIGKILL)
+    containers, container = lab.runtime.containers, box.container
+    state = containers.read(container).state
+    kill_hard(state.shim_pid)
+    lab.wait_until(lambda: containers.read(container).state.shim_pid != state.shim_pid)
     os.kill(state.pid, signal.SIGKILL)
     assert lab.ended().exit_code == 137
 
