@@ -130,11 +130,7 @@ def test_terminal_and_volume(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "file"),
-    [
-        ({"memory": {"limit": 1 << 26}}, "memory"),
-        ({"pids": {"limit": 9}}, "pids.max"),
-        ({"cpu": {"quota": 50000}}, "cpu"),
-    ],
+    [({"memory": {"limit": 1 << 26}}, "memory"), ({"pids": {"limit": 9}}, "pids.max")],
 )
 def test_limit_without_a_delegated_group_is_refused_by_name(
     bundle: Bundle, asked: dict[str, Any], file: str
