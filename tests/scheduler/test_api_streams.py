@@ -16,9 +16,6 @@ import pytest
 from tests.scheduler.api_lab import SPEC, Lab
 from tests.scheduler.served import MAX_STREAMS, THREADS, Served, serving
 
-# A client that hangs up leaves its socket to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
