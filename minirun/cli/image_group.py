@@ -12,7 +12,6 @@ import click
 from ..container.sizes import human_size
 from ..engine.home import default_home
 from .common import complete_image, format_option
-from .complaints import complain
 from .image import (
     history_command,
     images_command,
@@ -22,6 +21,7 @@ from .image import (
     tag_command,
 )
 from .output import document, say, show
+from .trust import sbom_image, sign_image, verify_image
 
 _USAGE_COLUMNS = (
     ("IMAGE", "Name"),
@@ -92,24 +92,6 @@ def _confirm(what: str, *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
-def verify_image(names: tuple[str, ...]) -> int:
-    """Hash every blob and every file of images again, and say what is not as it should be."""
-    from ..image.verify import verify
-
-    store, code = default_home().images, 0
-    for name in names:
-        problems = list(verify(store, store.resolve(name)))
-        for problem in problems:
-            complain(f"{name}: {problem.part}: {problem.what}")
-        if problems:
-            code = 1
-        else:
-            say(f"{name}: every byte is as its digests say")
-    return code
-
-
-@click.command()
 @format_option
 def usage_image(chosen: str) -> int:
     """Show what each image takes on the disk, alone and together with others."""
@@ -144,6 +126,8 @@ for _name, _command in (
     ("capture", capture_image),
     ("prune", prune_image),
     ("verify", verify_image),
+    ("sign", sign_image),
+    ("sbom", sbom_image),
     ("du", usage_image),
     ("rm", rmi_command),
     ("tag", tag_command),

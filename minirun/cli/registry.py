@@ -83,8 +83,9 @@ def _digests(image: Image, full: str) -> list[str]:
 
 @click.command()
 @click.option("-q", "--quiet", is_flag=True, help="Print the name only.")
+@click.option("--sbom", "with_sbom", is_flag=True, help="Also what is installed in it.")
 @click.argument("name", metavar="NAME[:TAG]", shell_complete=complete_image)
-def push_command(name: str, *, quiet: bool) -> int:
+def push_command(name: str, *, quiet: bool, with_sbom: bool) -> int:
     """Store an image in a registry; its name says in which."""
     from ..image.registry.push import push
 
@@ -92,6 +93,11 @@ def push_command(name: str, *, quiet: bool) -> int:
     image = store.resolve(name)
     with shown(quiet=quiet) as seen:
         pushed = push(store, image, name, seen=seen)
+    if with_sbom:
+        from ..image.registry.attach import attach_referrer
+        from ..image.sbom import MEDIA_TYPE, sbom
+
+        attach_referrer(store.name(name), pushed, sbom(image), MEDIA_TYPE)
     say(store.name(name) if quiet else f"{name}: digest: {pushed.digest} size: {pushed.size}")
     return 0
 

@@ -18,6 +18,7 @@ from ..image.sniff import (
     sniff,
 )
 from ..record import Record
+from .trust import confirm_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def resolve(
 
 
 def of_image(text: str, why: str, image: Image) -> Target:
-    """Return a stored image as a target."""
+    """Return a stored image as a target, if this host's policy lets it run."""
+    confirm_trusted(image, text)
     return Target(text, why, image.config.config, image.id, image.lower_dirs())
 
 

@@ -18,6 +18,8 @@
     sniff       which of all these a path is
     verify      every blob and file against its digest again
     usage       what images take, alone and together    gc   what nobody needs, taken away
+    signature   who vouches for an image          signature_policy   who has to
+    sbom        what is installed in an image
     capture     this host's Python as a base image
     pack_app    a program, its model and its environment as an image
 

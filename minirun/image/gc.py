@@ -46,6 +46,7 @@ def collect(root: str, in_use: Callable[[], Iterable[str]]) -> Freed:
             needed = {*in_use(), *claimed, *_reachable(root)}
             freed = _sweep(root, needed, lease.scratch)
             _sweep_unfinished(root, alive, lease.scratch)
+            _sweep_signatures(root, needed)
     finally:
         lease.release()
     return freed
@@ -106,6 +107,13 @@ def _sweep_unfinished(root: str, alive: set[str], trash: str) -> None:
             continue
         os.unlink(path)
         os.close(fd)
+
+
+def _sweep_signatures(root: str, needed: set[str]) -> None:
+    """Remove the signatures of images that are gone."""
+    for path in _files_in(root, "signatures"):
+        if f"sha256:{os.path.basename(path)}" not in needed:
+            os.unlink(path)
 
 
 def _files_in(root: str, folder: str) -> list[str]:

@@ -9,6 +9,7 @@
       l/<26 characters>         symbolic link to a diff: mount(2) takes one page of options
       leases/  tmp/  locks/     what is being worked on, see lease.py
       partial/<hex>             blobs that have not arrived whole, see arrival.py
+      signatures/<hex>          of an image, by its manifest's digest, see signature.py
       lock                      held alone to change the index or to collect garbage
 
 A thing is visible once a rename has put it in its place, complete; kill -9 at any point leaves only

@@ -10,17 +10,19 @@ See: distribution-spec spec.md, Pull. Next: ``push.py``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ...errors import ImageError
 from ...record import Record
-from .. import model, reference
+from .. import model, reference, signature_policy
 from ..arrival import Event
 from ..model import Descriptor, ImageConfig, Index, Manifest, Platform
 from ..parallel import Stop
 from ..reference import Reference
+from ..signature import Signature, keep
 from ..store import Image, Store
 from . import platforms
+from .attach import signatures_of
 from .remote import Access, Remote, access, opened
 from .repository import Document
 
@@ -65,8 +67,11 @@ def pull(
         top = remote.manifest(target.digest or target.tag)
         chosen = _choose(remote, top, wanted or platforms.host(), target.familiar)
         _check(remote, chosen, wanted, target.familiar)
+        signatures = _accepted(remote, str(target), (top, chosen))
         writer = stack.enter_context(store.write())
         names = _names(target, top.descriptor.digest)
+        if signatures:
+            keep(store.root, chosen.descriptor.digest, signatures)
         return writer.adopt(remote, chosen.descriptor, names, seen, stop)
 
 
@@ -86,6 +91,17 @@ def _choose(remote: Remote, found: Document, wanted: Platform, name: str) -> Doc
         entry = platforms.choose(entries, wanted, f"image {name}")
         found = remote.manifest(entry.digest)
     raise ImageError(f"index of {name} is nested more than {_MAX_NESTING} times")
+
+
+def _accepted(remote: Remote, name: str, documents: Sequence[Document]) -> list[Signature]:
+    """Refuse what the policy does; return the signatures, which ``run`` will ask for again."""
+    policy = signature_policy.load()
+    if policy is None:
+        return []
+    digests = list(dict.fromkeys(document.descriptor.digest for document in documents))
+    found = signatures_of(remote, digests)
+    signature_policy.check(policy, name, digests, found)
+    return found
 
 
 def _check(remote: Remote, found: Document, wanted: Platform | None, name: str) -> None:
