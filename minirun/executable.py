@@ -60,8 +60,9 @@ def _require_executable(name: str, path: str) -> None:
             f'exec: "{name}": {_words(error)}', exit_code=EXIT_NOT_EXECUTABLE
         ) from error
     if stat.S_ISDIR(status.st_mode):
+        # Both reasons: engines look for words, and dockerd before 23 knows the second one only.
         raise MinirunError(
-            f'exec: "{name}": is a directory',
+            f'exec: "{name}": is a directory: permission denied',
             hint="name a program in it",
             exit_code=EXIT_NOT_EXECUTABLE,
         )

@@ -16,7 +16,7 @@ import os
 import struct
 
 from .. import kernel, procfs
-from ..errors import SyscallError
+from ..errors import StepError, SyscallError
 from ..flags import SeccompFlag, spell
 from ..quickjson import dumps
 from .base import Context, Step
@@ -43,16 +43,28 @@ class SetAppArmorProfile(Step):
         return ("/attr/", f'write(fd, "exec {self.profile}"')
 
     def apply(self, context: Context) -> None:
-        """Older kernels have one attr directory for all security modules."""
+        """Older kernels have one attr directory for all security modules.
+
+        Raises:
+            StepError: no profile of this name is loaded; the kernel says ENOENT.
+        """
         text = f"exec {self.profile}"
         if context.proc_fd < 0:
             context.proc_fd = procfs.open_private()
-        try:
-            procfs.write(context.proc_fd, f"{os.getpid()}/attr/apparmor/exec", text)
-        except SyscallError as error:
-            if error.errno != errno.ENOENT:
-                raise
-            procfs.write(context.proc_fd, f"{os.getpid()}/attr/exec", text)
+        for place in ("attr/apparmor/exec", "attr/exec"):
+            try:
+                procfs.write(context.proc_fd, f"{os.getpid()}/{place}", text)
+            except SyscallError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+            else:
+                return
+        raise StepError(
+            self.title,
+            self.lane,
+            f"no profile {self.profile!r} is loaded",
+            hint="apparmor_parser --replace FILE loads it; aa-status lists those that are",
+        )
 
 
 class LoadSeccomp(Step):

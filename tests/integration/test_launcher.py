@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import select
@@ -202,5 +203,8 @@ def test_spare_ends_with_its_launcher(engine: Engine) -> None:
 
 
 def open_files(pid: int) -> list[str]:
-    folder = f"/proc/{pid}/fd"
-    return [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed while we look
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return found

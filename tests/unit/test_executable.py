@@ -79,7 +79,7 @@ def test_find_executable_refuses_what_cannot_run(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     cases = {
         plain: "permission denied",
-        str(tmp_path): "is a directory",
+        str(tmp_path): "is a directory: permission denied",
         f"{tmp_path}/loop": "too many levels of symbolic links",
     }
     for name, words in cases.items():
