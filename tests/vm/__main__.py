@@ -35,7 +35,7 @@ LANES = sorted((TOP / "tests" / "vm").glob("lane-*.txt"))
 #: What the machine must offer; a probe that fails there is a failure and not a skip.
 DEMANDED = (
     "root,userns,overlay,seccomp,apparmor,net_admin,nftables,cgroup2,systemd,busybox,strace,"
-    "runc,crun,docker,containerd,podman"
+    "runc,crun,docker,containerd,podman,newuidmap,pasta,slirp4netns"
 )
 
 
