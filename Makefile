@@ -44,7 +44,7 @@ format:
 
 bench:
 	@sh scripts/setup test
-	@$(PYTHON) -c 'import matplotlib' 2>/dev/null || \
+	@$(PYTHON) -c 'import aiohttp, matplotlib' 2>/dev/null || \
 	    $(PYTHON) -m pip install -q -c constraints.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks $(ARGS)
 

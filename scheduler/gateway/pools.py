@@ -24,7 +24,7 @@ from .outliers import FULL_WEIGHT, Outliers, weight
 from .routing import check_server
 from .state import Member, State
 
-REMOVE_S = 1.0
+REMOVE_S = 0.1
 RETRY_S = 0.005
 READY, DRAINING = "0", "8"  # srv_admin_state: management guide, "show servers state"
 
