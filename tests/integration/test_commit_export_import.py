@@ -6,6 +6,7 @@ import io
 import json
 import os
 import select
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -219,7 +220,7 @@ def test_an_archive_without_room_is_one_error(cli: Cli, tmp_path: Path) -> None:
 def test_a_reader_that_leaves_ends_a_save_quietly(cli: Cli) -> None:
     ran(cli, "one", "true")
     cli("commit", "one", "small")
-    line = f"{MINIRUN} save small | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
+    line = f"{shlex.quote(MINIRUN)} save small | head -c 1 >/dev/null; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", line],
         capture_output=True,
