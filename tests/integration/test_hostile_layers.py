@@ -303,7 +303,7 @@ def assert_harmless(host: Path, raw: bytes) -> None:
 
 
 FUZZ = settings(
-    max_examples=250,
+    max_examples=150,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
