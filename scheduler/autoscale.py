@@ -133,8 +133,9 @@ def _cautious(
     """Apply the four cautions to what the arithmetic asks for."""
     current = scale.desired or 0
     scale, wanted = kpa(spec, scale, asked, at.ready, now)
-    scale = replace(scale, idle_since=_idle_since(scale, asked, traffic, now))
-    if asked.missing:
+    scale = replace(scale, idle_since=_idle_since(scale, asked, traffic, at, now))
+    # A model that still loads has answered nothing, and that nobody asks for it yet says nothing.
+    if asked.missing or not at.ready:
         wanted = max(wanted, current)
     scale, wanted = _stabilised(spec, scale, wanted, current, at, now)
     if wanted == 0 and current > 0:
@@ -144,8 +145,10 @@ def _cautious(
     return replace(scale, desired=guarded, reason=_reason(scale, asked, wanted, guarded))
 
 
-def _idle_since(scale: Scale, asked: Asked, traffic: Traffic, now: float) -> float | None:
-    if not asked.idle or traffic.held:
+def _idle_since(
+    scale: Scale, asked: Asked, traffic: Traffic, at: Situation, now: float
+) -> float | None:
+    if not asked.idle or traffic.held or not at.ready:
         return None
     return now if scale.idle_since is None else scale.idle_since
 

@@ -245,3 +245,18 @@ def test_window_forgets_and_goes_stale() -> None:
         window.add(float(second), float(second))
     assert window.average(60, 99.0) == sum(range(90, 100)) / 10
     assert window.average(60, 106.1) is None, "a missing number is not a zero"
+
+
+def test_decide_never_puts_to_sleep_what_still_loads() -> None:
+    """What if a model takes longer to load than nobody asking for it is let pass?"""
+    spec = Autoscale(initial=3, concurrency=4.0, zero_grace_s=1.0, down_stabilization_s=0.0)
+    quiet = Traffic(stable_concurrency=0.0, panic_concurrency=0.0)
+    scale = decide(spec, Scale(), quiet, Situation(0, 0, None, 0, slow_start=False), 0.0)
+    for now in range(2, 600, 2):
+        loading = Situation(0, 3, None, 0, slow_start=False)
+        scale = decide(spec, scale, quiet, loading, float(now))
+    assert scale.desired == 3
+    for now in range(600, 700, 2):
+        loaded = Situation(scale.desired or 0, scale.desired or 0, None, 0, slow_start=False)
+        scale = decide(spec, scale, quiet, loaded, float(now))
+    assert scale.desired == 0
