@@ -112,6 +112,8 @@ def _state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
 
 def _service_state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
     rollout = entry.rollout
+    if not desired and not entry.slots:
+        return "idle", entry.scale.reason  # a rollout goes on when there is a replica to prove it
     if rollout.stage is not Stage.COMPLETE:
         return "progressing", _trouble(entry) or rollout.reason
     if ready < desired:
