@@ -151,6 +151,16 @@ def _docker(lab: Lab, socket: Path) -> Engine:
     return engine
 
 
+def docker_on(lab: Lab, stack: contextlib.ExitStack) -> Engine:
+    """Start one more daemon, which keeps everything in this lab and ends with the stack.
+
+    Raises:
+        BenchError: it does not start.
+    """
+    socket = stack.enter_context(_dockerd(lab))
+    return Engine("docker", (_client(), "-H", f"unix://{socket}"))
+
+
 def _client() -> str:
     """Return the client that came with the daemon; another one in PATH has another start time."""
     packaged = Path("/usr/bin/docker")
