@@ -365,7 +365,7 @@ def test_shim_killed_loses_no_line_and_no_exit_code(engine: Engine) -> None:
     session.send(frames.frame(frames.STDIN, b"\n"))  # its copy of the conversation goes on
     assert engine.end_of(record).exit_code in known(6)
     assert engine.logged(record) == "".join(f"{n}\n" for n in range(1, 20001))
-    assert hear(session).code == 6
+    assert hear(session).code in known(6)
 
 
 def test_shim_killed_while_output_flows_loses_no_line(engine: Engine) -> None:
