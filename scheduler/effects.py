@@ -26,7 +26,7 @@ from .actions import (
 from .entry import Entry, Slot, Stage, State
 from .model import Deployment
 from .observed import Phase, Replica, Route, Server
-from .policy import Timeouts
+from .policy import Autoscale, Timeouts
 from .tick import Tick, is_ready, is_served
 
 CANARY, STABLE = "canary", "stable"
@@ -35,6 +35,8 @@ LEAST_QUEUE = 100
 UNBOUNDED_QUEUE = 10_000
 #: A replica nobody owns is given what everybody gets by default.
 DEFAULTS = Timeouts()
+#: Whoever is not scaled is measured like those who say nothing about it.
+NOT_SCALED = Autoscale()
 
 
 def of_entry(entry: Entry, tick: Tick) -> Iterator[Effect]:
@@ -140,7 +142,14 @@ def route_of(entry: Entry, tick: Tick) -> Route:
         deployment.timeouts.request_s,
         deployment.timeouts.queue_s,
         deployment.timeouts.activation_s,
+        *_windows(deployment),
     )
+
+
+def _windows(deployment: Deployment) -> tuple[float, float]:
+    """Return what the autoscaler's two averages are taken over; a second is the least."""
+    spec = deployment.autoscale or NOT_SCALED
+    return spec.stable_window_s, max(1.0, spec.stable_window_s * spec.panic_window_percent / 100)
 
 
 def queue_limit(deployment: Deployment) -> int:

@@ -113,7 +113,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How the gateway treats a deployment's requests; compared as a whole."""
+    """How the gateway treats a deployment's requests; compared as a whole.
+
+    ``stable_s`` and ``panic_s`` are what it averages its traffic over, for the autoscaler.
+    """
 
     deployment: str
     hosts: tuple[str, ...] = ()
@@ -125,6 +128,8 @@ class Route:
     request_s: float = 60.0
     queue_s: float = 30.0
     activation_s: float = 60.0
+    stable_s: float = 60.0
+    panic_s: float = 6.0
 
 
 @dataclass(frozen=True, slots=True)

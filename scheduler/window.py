@@ -14,11 +14,11 @@ STALE_S = 6
 
 
 class Window:
-    """What was sampled in the last ``span_s`` seconds."""
+    """What was sampled in the last ``span_s`` seconds, which may be changed at any time."""
 
-    def __init__(self, span_s: int = 60) -> None:
+    def __init__(self, span_s: float = 60) -> None:
+        self.span_s = span_s
         self._buckets: deque[list[float]] = deque()  # [second, sum, samples]
-        self._span_s = span_s
 
     def add(self, value: float, now: float) -> None:
         """Record one sample; samples of one second are averaged."""
@@ -28,7 +28,7 @@ class Window:
             self._buckets[-1][2] += 1
             return
         self._buckets.append([second, value, 1])
-        while self._buckets[0][0] <= second - self._span_s:
+        while self._buckets[0][0] <= second - self.span_s:
             self._buckets.popleft()
 
     def average(self, seconds: float, now: float) -> float | None:

@@ -12,13 +12,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..observed import Totals, Traffic
+from ..observed import Route, Totals, Traffic
 from ..window import Window
 from .admin import Admin, Row
 from .config import POOLS
 from .state import State
 
-STABLE_S, PANIC_S = 60, 6
 ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
@@ -26,14 +25,20 @@ ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_oth
 class Gauge:
     """What is known of one deployment's traffic."""
 
-    concurrency: Window = field(default_factory=lambda: Window(STABLE_S))
-    rps: Window = field(default_factory=lambda: Window(STABLE_S))
+    route: Route
+    concurrency: Window = field(default_factory=Window)
+    rps: Window = field(default_factory=Window)
     held: int = 0
     in_flight: int = 0
     queued: int = 0
     pools: dict[str, Totals] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
     at: float | None = None
+
+    def follow(self, route: Route) -> None:
+        """Average over what the route says from now on."""
+        self.route = route
+        self.concurrency.span_s = self.rps.span_s = route.stable_s
 
     def sample(self, rows: Mapping[str, Row], in_flight: int, held: int, now: float) -> None:
         """Take one look at the deployment's pools.
@@ -78,14 +83,15 @@ class Gauge:
 
     def traffic(self, cpu_percent: float | None, now: float) -> Traffic | None:
         """Return the averages, None where there has been no look lately."""
-        stable = self.concurrency.average(STABLE_S, now)
+        stable_s, panic_s = self.route.stable_s, self.route.panic_s
+        stable = self.concurrency.average(stable_s, now)
         if stable is None:
             return None
         return Traffic(
             stable,
-            self.concurrency.average(PANIC_S, now),
-            self.rps.average(STABLE_S, now),
-            self.rps.average(PANIC_S, now),
+            self.concurrency.average(panic_s, now),
+            self.rps.average(stable_s, now),
+            self.rps.average(panic_s, now),
             cpu_percent,
             self.held,
             dict(self.pools),
@@ -115,7 +121,9 @@ class Meter:
             backends = {pool: f"{place}-{pool}" for pool in POOLS}
             rows = {pool: pools[backend] for pool, backend in backends.items()}
             in_flight = sum(busy[backend] for backend in backends.values())
-            gauge = self.gauges.setdefault(name, Gauge())
+            route = state.routes.get(name, Route(name))
+            gauge = self.gauges.setdefault(name, Gauge(route))
+            gauge.follow(route)
             gauge.sample(rows, in_flight, held.get(place, 0), now)
         return any(place in held for place in state.places.values())
 

@@ -119,7 +119,7 @@ class Lab:
             check=False,
             timeout=PATIENCE_S * 2,
             cwd=ROOT,
-            env=os.environ | self.environment | (environment or {}),
+            env={**os.environ, **self.environment, **(environment or {})},
         )
         assert "Traceback" not in done.stderr
         assert not check or done.returncode == 0, f"{words}: {done.returncode}: {done.stderr}"
