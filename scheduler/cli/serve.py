@@ -11,7 +11,7 @@ import click
 
 from minirun import MinirunError
 
-GATEWAY = "127.0.0.1:8000"
+GATEWAY = "127.0.0.1:8800"
 
 
 @click.command()
