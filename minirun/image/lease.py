@@ -12,6 +12,7 @@ Next: ``store.py``.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 
@@ -68,7 +69,8 @@ def live_claims(root: str) -> tuple[set[str], set[str]]:
             fd = acquire(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             alive.add(name)
-            with open(path, encoding="ascii") as file:
+            # One that ends at this moment has published what it made, or given it up.
+            with contextlib.suppress(FileNotFoundError), open(path, encoding="ascii") as file:
                 digests.update(file.read().split())
         else:
             os.unlink(path)

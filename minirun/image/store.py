@@ -110,7 +110,12 @@ class Store:
     def tag(self, image: Image, name: str) -> str:
         """Give an image one more name, taking it away from the one that had it."""
         full = self.name(name)
-        self.publish(image.descriptor, (full,), image.id)
+        with self._changing():
+            groups = names.group(read_index(self.root).manifests)
+            if image.id not in groups:  # it was removed since, and may be without its parts
+                raise _not_found(image.id[7:19], groups)
+            entries = names.ungroup(names.put(groups, image.id, image.descriptor, (full,)))
+            write_index(self.root, entries)
         return full
 
     def remove(

@@ -87,6 +87,15 @@ def test_tag_moves_a_name_and_leaves_the_image_without(
     assert store.resolve("old:1").id == image.id
 
 
+def test_tag_gives_no_name_to_an_image_that_was_removed(store: Store, image: Image) -> None:
+    """What if somebody removes the image between the look and the tag: it must not come back."""
+    store.remove(image.id, force=True)
+    store.gc()
+    with pytest.raises(ImageError, match="no such image"):
+        store.tag(image, "again")
+    assert store.images() == []
+
+
 def test_remove_follows_docker(store: Store, image: Image) -> None:
     store.tag(image, "other")
     with pytest.raises(ImageError, match="several names: app:latest, other:latest"):

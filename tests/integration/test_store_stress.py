@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -87,20 +88,15 @@ def assert_nothing_left(root: Path) -> None:
 
 
 def test_many_processes_do_everything_at_once(root: Path, source: Path, content: Path) -> None:
-    workers = [
-        subprocess.Popen(
-            argv("many", root, source, content, str(seed)),
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment(),
-        )
-        for seed in range(4)
-    ]  # fmt: skip
-    done = 0
-    with pytest.raises(subprocess.TimeoutExpired):  # none of them ends before it is told to
-        workers[0].wait(5)
-    for worker in workers:
-        out, _ = worker.communicate("", timeout=30)
-        assert worker.returncode == 0
-        done += int(out)
+    with contextlib.ExitStack() as stack:
+        workers = [_start(stack, argv("many", root, source, content, str(n))) for n in range(4)]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            workers[0].wait(5)  # none of them ends before it is told to, but by an error
+        done = 0
+        for worker in workers:
+            out, _ = worker.communicate("", timeout=60)
+            assert worker.returncode == 0
+            done += int(out)
     assert done > 20
     store = Store(str(root))
     assert_whole(store)
@@ -108,6 +104,16 @@ def test_many_processes_do_everything_at_once(root: Path, source: Path, content:
         store.remove(image.id, force=True)
     assert_nothing_left(root)
     assert os.listdir(root / "layers") == os.listdir(root / "blobs/sha256") == []
+
+
+def _start(stack: contextlib.ExitStack, command: list[str]) -> subprocess.Popen[str]:
+    """Start a worker, which ends with the stack at the latest."""
+    worker = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    stack.enter_context(worker)
+    stack.callback(worker.kill)
+    return worker
 
 
 @pytest.mark.requires("strace")
