@@ -45,6 +45,7 @@ COMMANDS = {
     "export": ("interchange", "write all files of a container to an archive"),
     "import": ("interchange", "make an image of an archive of a root file system"),
     "build": ("build", "make an image of a Dockerfile"),
+    "builder": ("builder", "show and remove what builds keep"),
     "pack": ("pack", "make an image of a Python program and its model, without a Dockerfile"),
     "pull": ("registry", "fetch an image from a registry"),
     "push": ("registry", "store an image in a registry"),

@@ -1,10 +1,11 @@
-"""``build``: a Dockerfile and a directory become an image.
+"""``build``: a Dockerfile and a directory become an image, or files, or an archive.
 
-Next: ``image.py``.
+Next: ``builder.py``, which shows and prunes what builds keep.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 
 from ..engine.home import default_home
-from ..errors import ImageError
+from ..errors import ImageError, UsageError
 from ..image.obtain import MISSING, POLICIES, Obtain
 from .output import say
 from .progress import KINDS
@@ -22,9 +23,33 @@ from .transfer import announced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from typing import Any
 
+    from ..image.build_export import Output
     from ..image.build_options import Options
+    from ..image.store import Image
+
+#: Flags of docker's that are not supported, each with what to do instead.
+_REFUSED = {
+    "add-host": "RUN steps see the host's own /etc/hosts",
+    "allow": "a RUN step never gets more privileges here",
+    "attest": "no attestations are made",
+    "builder": "there is one builder",
+    "cgroup-parent": "RUN steps have no limits of their own",
+    "check": "build, and read the warnings",
+    "isolation": "it exists on another system only",
+    "memory": "RUN steps have no limits of their own",
+    "shm-size": "mount a tmpfs: RUN --mount=type=tmpfs,target=/dev/shm",
+    "ulimit": "RUN steps have no limits of their own",
+}
+#: Flags that say what is done anyway.
+_ALREADY = ("load", "rm", "force-rm")
+_OFF = ("provenance", "sbom")
+
+
+def _key(name: str) -> str:
+    return f"refused_{name.replace('-', '_')}"
 
 
 class _Build(click.Command):
@@ -33,6 +58,19 @@ class _Build(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Spell the value out."""
         return super().parse_args(ctx, ["--pull=always" if a == "--pull" else a for a in args])
+
+
+def _refused(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that are only there to be refused, or to mean nothing."""
+    for name in _REFUSED:
+        command = click.option(
+            f"--{name}", _key(name), multiple=True, hidden=True, is_flag=name == "check"
+        )(command)
+    for name in _OFF:
+        command = click.option(f"--{name}", _key(name), hidden=True)(command)
+    for name in _ALREADY:
+        command = click.option(f"--{name}", is_flag=True, hidden=True, expose_value=False)(command)
+    return command
 
 
 @click.command(cls=_Build)
@@ -50,66 +88,114 @@ class _Build(click.Command):
 )
 @click.option("--build-context", "contexts", multiple=True, metavar="NAME=PATH", help="For --from.")
 @click.option("--network", default="host", help="Of RUN: host (default), none or bridge.")
-@click.option(
-    "--pull", default=MISSING, type=click.Choice(POLICIES), help="Ask for base images anew."
-)
+@click.option("--pull", default=MISSING, type=click.Choice(POLICIES), help="Of base images.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step.")
+@click.option("--no-cache-filter", "fresh", multiple=True, metavar="STAGE", help="Of this stage.")
+@click.option("--cache-from", "cached", multiple=True, metavar="IMAGE", help="Take its steps over.")
+@click.option("--cache-to", metavar="type=inline", help="Let the image bring its cache along.")
+@click.option("--squash", is_flag=True, help="Make one layer of the new ones.")
+@click.option("-o", "--output", "outputs", multiple=True, metavar="DIR|type=…,dest=…")
+@click.option("--push", is_flag=True, help="Send the image to its registry.")
 @click.option("--progress", default="auto", type=click.Choice(KINDS))
 @click.option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
+@click.option("--metadata-file", "metadata", metavar="FILE", help="Write facts as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's id only.")
+@_refused
 @click.argument("path", type=click.Path(), metavar="PATH")
 def build_command(
     path: str,
-    progress: str,
-    iidfile: str | None,
     *,
     quiet: bool,
+    progress: str,
     **given: Any,  # noqa: ANN401 - the options of the build
 ) -> int:
-    """Build an image of the Dockerfile in PATH.
+    """Build an image of the Dockerfile in PATH; - reads a tar archive, or a Dockerfile.
 
     \b
       minirun build -t iris images/iris
       minirun build --build-arg VERSION=2 --target test -f Dockerfile.dev .
+      minirun build --secret id=token,env=TOKEN -o type=tar,dest=files.tar .
     """  # noqa: D301
     from ..engine.run_step import ContainerExecutor
-    from ..image.build import build
+    from ..image.build import build_to
 
+    _refuse(given)
     home = default_home()
-    if not os.path.isdir(path):
-        raise ImageError(f"{path} is not a directory", hint="give the directory to build from")
+    outputs = _outputs(given)
     with tempfile.TemporaryDirectory(prefix="minirun-") as folder:
-        image = build(
-            path,
+        context, dockerfile = _context(path, given["dockerfile"], Path(folder))
+        image = build_to(
+            context,
+            outputs,
             store=home.images,
             executor=ContainerExecutor(home),
-            options=_options(given, folder, quiet=quiet),
+            options=_options(given, dockerfile, quiet=quiet),
             progress=None if quiet else progress_of(progress),
         )
-    if iidfile:
-        Path(iidfile).write_text(image.id)
-    if quiet or not sys.stdout.isatty():
-        say(image.id)
-    else:
-        say(f"built {', '.join(image.familiar_names) or image.id}")
+    if image is not None:
+        _tell(image, given, quiet=quiet)
+        if given["push"] or any(output.pushes for output in outputs):
+            _push(image, given["tags"], quiet=quiet)
     return 0
 
 
-def _options(given: dict[str, Any], folder: str, *, quiet: bool) -> Options:
-    """Return the options of the line; ``folder`` holds a Dockerfile that comes from stdin."""
+def _refuse(given: dict[str, Any]) -> None:
+    for name, hint in _REFUSED.items():
+        if given[_key(name)]:
+            raise UsageError(f"--{name} is not supported", hint=hint)
+    for name in _OFF:
+        value = given[_key(name)]
+        if value not in (None, "false"):
+            raise UsageError(f"--{name}={value} is not supported", hint="no attestations are made")
+
+
+def _outputs(given: dict[str, Any]) -> list[Output]:
+    from ..image.build_export import Output, parse_output
+
+    return [parse_output(text) for text in given["outputs"]] or [Output()]
+
+
+def _context(path: str, dockerfile: str | None, folder: Path) -> tuple[str, Path | None]:
+    """Return the context and the Dockerfile; what comes from stdin is kept in a folder of ours."""
+    from ..image.build_context import STDIN, receive
+
+    if path == STDIN:
+        if dockerfile == STDIN:
+            raise UsageError("context and Dockerfile cannot both be stdin", hint="name one of them")
+        found = receive(sys.stdin.buffer, folder)
+        return str(folder), found or (folder / dockerfile if dockerfile else None)
+    if "://" in path or path.startswith("git@"):
+        raise UsageError(f"{path}: a remote context is not supported", hint="clone it, build that")
+    if not os.path.isdir(path):
+        raise ImageError(f"{path} is not a directory", hint="give the directory to build from")
+    if dockerfile != STDIN:
+        return path, Path(dockerfile) if dockerfile else None
+    kept = folder / STDIN
+    kept.write_bytes(sys.stdin.buffer.read())
+    return path, kept
+
+
+def _options(given: dict[str, Any], dockerfile: Path | None, *, quiet: bool) -> Options:
+    """Return the options of the line."""
     from ..container.words import one_of
+    from ..image.build import INLINE_ARG
     from ..image.build_options import Options
     from ..image.build_secrets import parse_agents, parse_secrets
 
+    build_args = _arguments(given["args"])
     return Options(
-        dockerfile=_dockerfile(given["dockerfile"], folder),
+        dockerfile=dockerfile,
         tags=given["tags"],
-        build_args=_arguments(given["args"]),
+        build_args=build_args,
         labels=dict(_pair(text) for text in given["labels"]),
         target=given["target"],
         platform=given["platform"],
         network=one_of(given["network"], "network", ("host", "none", "bridge")),
         no_cache=given["no_cache"],
+        no_cache_stages=frozenset(n.lower() for text in given["fresh"] for n in text.split(",")),
+        cache_from=[_cache_image(text) for text in given["cached"]],
+        inline_cache=_is_inline(given["cache_to"]) or build_args.get(INLINE_ARG) == "1",
+        squash=given["squash"],
         contexts=dict(_pair(text) for text in given["contexts"]),
         secrets=parse_secrets(given["secrets"], os.environ),
         agents=parse_agents(given["agents"], os.environ),
@@ -117,20 +203,23 @@ def _options(given: dict[str, Any], folder: str, *, quiet: bool) -> Options:
     )
 
 
-def _dockerfile(given: str | None, folder: str) -> Path | None:
-    """Return where the Dockerfile is; one from standard input is kept in a folder of ours."""
-    if given is None:
-        return None
-    if given != "-":
-        return Path(given)
-    from ..image.build import STDIN
-
-    path = Path(folder) / STDIN
-    path.write_bytes(sys.stdin.buffer.read())
-    return path
+def _cache_image(text: str) -> str:
+    """Return the image that ``--cache-from`` names: IMAGE, or ``type=registry,ref=IMAGE``."""
+    if "=" not in text:
+        return text
+    words = dict(_pair(word) for word in text.split(","))
+    if words.get("type", "registry") != "registry" or not words.get("ref"):
+        raise UsageError(f"--cache-from {text} is not supported", hint="type=registry,ref=IMAGE")
+    return words["ref"]
 
 
-def _arguments(texts: tuple[str, ...]) -> dict[str, str]:
+def _is_inline(text: str | None) -> bool:
+    if text not in (None, "type=inline"):
+        raise UsageError(f"--cache-to {text} is not supported", hint="type=inline")
+    return text is not None
+
+
+def _arguments(texts: Iterable[str]) -> dict[str, str]:
     """Return the build arguments; one without a value takes ours."""
     found = {}
     for text in texts:
@@ -143,3 +232,43 @@ def _arguments(texts: tuple[str, ...]) -> dict[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
     return name, value
+
+
+# ---- what is said about the result --------------------------------------------------------------
+
+
+def _tell(image: Image, given: dict[str, Any], *, quiet: bool) -> None:
+    if given["iidfile"]:
+        Path(given["iidfile"]).write_text(image.id)
+    if given["metadata"]:
+        Path(given["metadata"]).write_text(json.dumps(_metadata(image), indent=2))
+    if quiet or not sys.stdout.isatty():
+        say(image.id)
+    else:
+        say(f"built {', '.join(image.familiar_names) or image.id}")
+
+
+def _metadata(image: Image) -> dict[str, object]:
+    """Return what buildx writes about an image."""
+    manifest = image.descriptor
+    return {
+        "containerimage.config.digest": image.id,
+        "containerimage.digest": manifest.digest,
+        "containerimage.descriptor": {
+            "mediaType": manifest.media_type,
+            "digest": manifest.digest,
+            "size": manifest.size,
+        },
+        "image.name": ",".join(image.names),
+    }
+
+
+def _push(image: Image, names: Iterable[str], *, quiet: bool) -> None:
+    from ..image.registry.push import push
+    from .transfer import shown
+
+    if not names:
+        raise UsageError("an image without a name cannot be pushed", hint="name it with -t")
+    for name in names:
+        with shown(quiet=quiet) as seen:
+            push(default_home().images, image, name, seen=seen)

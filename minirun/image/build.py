@@ -12,7 +12,7 @@ Next: ``build_parallel.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,20 +24,24 @@ from .build_base import build_stage, find_images
 from .build_cache import Cache
 from .build_context import IMAGE_SCHEME, STDIN
 from .build_executor import Executor
+from .build_export import Output, export
 from .build_options import Options
 from .build_parallel import build_stages
 from .build_platform import host_architecture, platform_args
 from .build_progress import Board, Silent
 from .build_result import write_image
 from .build_session import Session
-from .build_state import PROXY_ARGS
+from .build_squash import squash
+from .build_state import PROXY_ARGS, State
 from .dockerfile_stages import Plan, plan
 from .layers import source_date_epoch
 from .store import Image, Store
 
-__all__ = ["STDIN", "Options", "build", "host_architecture"]
+__all__ = ["STDIN", "Options", "build", "build_to", "host_architecture"]
 
 _EPOCH = "SOURCE_DATE_EPOCH"
+#: The build argument that asks for a cache in the image itself, as in buildkit.
+INLINE_ARG = "BUILDKIT_INLINE_CACHE"
 
 
 def build(
@@ -61,20 +65,56 @@ def build(
         DockerfileError: the Dockerfile cannot be read, or one of its steps failed.
         ImageError: no context, no Dockerfile, no such base image, a foreign platform.
     """
-    options, board = options or Options(), progress or Silent()
-    folder = Path(context_dir)
+    tools = _Tools(store, executor, options or Options(), progress or Silent())
+    with _built(Path(context_dir), tools) as (session, state):
+        return write_image(session, state, tuple(tools.options.tags))
+
+
+def build_to(
+    context_dir: str | Path,
+    outputs: Sequence[Output],
+    *,
+    store: Store,
+    executor: Executor,
+    options: Options | None = None,
+    progress: Board | None = None,
+) -> Image | None:
+    """Build what ``--output`` names; see ``build``.
+
+    Returns:
+        The image, where one of the outputs is an image of the store.
+    """
+    tools = _Tools(store, executor, options or Options(), progress or Silent())
+    image = None
+    with _built(Path(context_dir), tools) as (session, state):
+        for output in outputs:
+            session.progress.start(f"exporting to {output.dest or output.kind}")
+            if output.is_stored:
+                names = output.options.get("name", "").split(",") if output.options else []
+                image = write_image(session, state, (*tools.options.tags, *filter(None, names)))
+            else:
+                export(session, state, output)
+            session.progress.done(cached=False)
+    return image
+
+
+@contextmanager
+def _built(folder: Path, tools: _Tools) -> Iterator[tuple[Session, State]]:
+    """Yield the stage that was asked for, built; its layers stay while the block runs."""
+    options = tools.options
     path = options.dockerfile or folder / "Dockerfile"
     file = dockerfile.parse(build_context.read_dockerfile(folder, path), build_context.shown(path))
     host_architecture(options.platform)
     planned = plan(file, options.build_args, platform_args())
-    tools = _Tools(store, executor, options, board)
     with _session(folder, path, planned, tools) as session:
         target = planned.target(options.target)
         stages = planned.needed(target)
         find_images(session, stages, session.progress)
         build_stages(session, target, build_stage)
         _warn_of_unused(session)
-        return write_image(session, session.done[target.index], tuple(options.tags))
+        if options.squash:
+            squash(session, session.done[target.index])
+        yield session, session.done[target.index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +152,27 @@ def _session(folder: Path, path: Path, planned: Plan, tools: _Tools) -> Iterator
         for name, where in options.contexts.items():
             if where.startswith(IMAGE_SCHEME):
                 session.images[name] = session.find_image(where.removeprefix(IMAGE_SCHEME))
+        for name in options.cache_from:
+            _take_cache(session, name)
         yield session
+
+
+def _take_cache(session: Session, name: str) -> None:
+    """Know the steps of an image; one that cannot be had makes a build slower, not wrong."""
+    try:
+        count = session.cache.take(session.find_image(name))
+    except ImageError as error:
+        session.progress.warn(f"--cache-from {name}: {error.message}")
+        return
+    if not count:
+        hint = "build it with --build-arg BUILDKIT_INLINE_CACHE=1"
+        session.progress.warn(f"--cache-from {name}: it brings no cache along; {hint}")
 
 
 def _warn_of_unused(session: Session) -> None:
     """A ``--build-arg`` that no ARG takes is most likely misspelt."""
     known = {name for state in session.done.values() for name in state.known_args}
-    known |= {*session.global_args, *PROXY_ARGS, _EPOCH}
+    known |= {*session.global_args, *PROXY_ARGS, _EPOCH, INLINE_ARG}
     unused = sorted(set(session.options.build_args) - known)
     if unused:
         session.progress.warn(f"no ARG takes the build argument {', '.join(unused)}")

@@ -17,13 +17,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .model import Descriptor
-from .store import Layer
+from .store import Image, Layer
 from .writer import Writer
 
 FOLDER = "buildcache"
+#: Before the key of a step in the history of an image that brings its cache along.
+INLINE = "minirun.cache "
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +61,35 @@ class Cache:
         self._folder = os.path.join(root, FOLDER)
         self._writer = writer
         self._enabled = enabled
+        self._imported: dict[str, Result] = {}
+
+    def take(self, image: Image) -> int:
+        """Know the steps of an image that brings its cache along; return how many there are."""
+        layers = iter(image.layers)
+        before = len(self._imported)
+        for entry in image.config.history:
+            layer = None if entry.empty_layer else next(layers, None)
+            if entry.comment.startswith(INLINE):
+                key = entry.comment.removeprefix(INLINE)
+                self._imported[key] = Result(layer, entry.created)
+        return len(self._imported) - before
 
     def find(self, key: str) -> Result | None:
-        """Return what the step made before, if all of it is still there."""
-        found = _read(os.path.join(self._folder, key)) if self._enabled else None
+        """Return what the step made before, if all of it is still there; an entry is then young."""
+        found = self._look_up(key) if self._enabled else None
         if found is None or found.layer is None:
             return found
         layer = found.layer
         there = self._writer.has_blob(layer.descriptor.digest) and self._writer.has_layer(
             layer.diff_id
         )
+        if there:
+            with suppress(OSError):  # of an image's own cache there is no file
+                os.utime(os.path.join(self._folder, key))
         return found if there else None
+
+    def _look_up(self, key: str) -> Result | None:
+        return read_entry(os.path.join(self._folder, key)) or self._imported.get(key)
 
     def keep(self, key: str, result: Result) -> None:
         """Remember what a step made; a crash leaves the old entry or the new one."""
@@ -87,7 +108,7 @@ def kept_digests(root: str) -> Iterator[str]:
     """
     folder = os.path.join(root, FOLDER)
     for name in os.listdir(folder) if os.path.isdir(folder) else []:
-        found = _read(os.path.join(folder, name))
+        found = read_entry(os.path.join(folder, name))
         if found is not None and found.layer is not None:
             yield found.layer.diff_id
             yield found.layer.descriptor.digest
@@ -115,7 +136,7 @@ def _record(result: Result) -> dict[str, object]:
     }
 
 
-def _read(path: str) -> Result | None:
+def read_entry(path: str) -> Result | None:
     """Return an entry; one that is missing or damaged is a step to do again."""
     try:
         with open(path, encoding="ascii") as file:

@@ -4,7 +4,8 @@
     <store>/cachemounts/<hex of the id>[-n]/id      the id, for ``builder du``
     <store>/cachemounts/<hex of the id>[-n]/lock    held while a step uses it
 
-Next: ``build_prune.py``. See: docs.docker.com/reference/dockerfile, "RUN --mount=type=cache".
+Next: ``build_prune.py``.
+See: docs.docker.com/reference/dockerfile, "RUN --mount=type=cache".
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Caches:
                 part.mkdir()
                 fill(part)
                 part.rename(data)
+            os.utime(folder / "lock")  # this is how old it is, for prune
             if sharing == "shared":
                 fcntl.flock(lock, fcntl.LOCK_SH)
             yield data

@@ -39,10 +39,13 @@ class Dress:
     Args:
         owner: (uid, gid) from ``--chown``; None is root's, or the origin's own where it keeps them.
         mode: what ``--chmod`` makes of permissions; None keeps each file's own.
+        date_s: of what comes from a context, since a checkout's dates are an accident; None keeps
+            each file's own.
     """
 
     owner: tuple[int, int] | None = None
     mode: Mode | None = None
+    date_s: int | None = None
 
     def owner_of(self, origin: Origin, item: Item) -> tuple[int, int]:
         """Return who is to own a copied item."""
@@ -222,5 +225,7 @@ class Copier:
         for key, value in item.attributes().items():
             with suppress(OSError):  # the image store's file system may have none
                 os.setxattr(f"/proc/self/fd/{parent}/{name}", key, value, follow_symlinks=False)
-        times = (item.facts.st_mtime_ns, item.facts.st_mtime_ns)
-        os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False)
+        date_ns = item.facts.st_mtime_ns
+        if self._dress.date_s is not None and not origin.keep_owners:
+            date_ns = self._dress.date_s * 10**9
+        os.utime(name, ns=(date_ns, date_ns), dir_fd=parent, follow_symlinks=False)

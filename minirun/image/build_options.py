@@ -27,6 +27,9 @@ class Options:
         network: of RUN steps: ``host``, ``none`` or ``bridge``.
         no_cache: carry out every step.
         no_cache_stages: names of stages whose steps are carried out.
+        cache_from: images whose steps are taken for done; see ``inline_cache``.
+        inline_cache: write the keys of the steps into the image's history.
+        squash: make one layer of those that are added.
         contexts: of ``--build-context``, by name.
         secrets: of ``--secret``, by id.
         agents: sockets of ssh agents, by id.
@@ -42,6 +45,9 @@ class Options:
     network: str = "host"
     no_cache: bool = False
     no_cache_stages: frozenset[str] = frozenset()
+    cache_from: Sequence[str] = ()
+    inline_cache: bool = False
+    squash: bool = False
     contexts: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     agents: Mapping[str, str] = field(default_factory=dict)

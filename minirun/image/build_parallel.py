@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import selectors
 import signal
 from collections.abc import Callable
@@ -86,12 +87,12 @@ class _Worker:
         os.close(write)
 
     def listen(self) -> bool:
-        """Pass on what it says; True once it has nothing more to say."""
+        """Pass on what it says; True once it has said what came of it, or can say no more."""
         data = os.read(self.pipe, _PIECE_BYTES)
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._hear(*json.loads(line))
-        return not data
+        return bool(self._said) or not data
 
     def _hear(self, what: str, *said: Any) -> None:  # noqa: ANN401 # JSON, and our own
         if what in ("built", "error"):
@@ -119,10 +120,13 @@ class _Worker:
     def stop(self) -> None:
         """End it, together with the command that it runs."""
         os.kill(self._pid, signal.SIGTERM)
-        while os.read(self.pipe, _PIECE_BYTES):
-            continue
-        os.close(self.pipe)
+        ended = os.pidfd_open(self._pid)
+        while ended not in select.select([self.pipe, ended], [], [])[0]:
+            if not os.read(self.pipe, _PIECE_BYTES):  # it must not wait for us to listen
+                break
         os.waitpid(self._pid, 0)
+        os.close(ended)
+        os.close(self.pipe)
 
 
 def _error(kind: str, message: str, hint: str, status: int, output: str) -> MinirunError:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ..errors import MinirunError
 from . import build_run, build_transfer
-from .build_cache import Result, key_of
+from .build_cache import INLINE, Result, key_of
 from .build_mounts import clear_work
 from .build_rootfs import merged
 from .build_session import Session
@@ -108,7 +108,7 @@ class StageBuilder:
         if result.layer is not None:
             self.state.layers.append(result.layer)
         self.state.created = max(self.state.created, result.created)
-        self._remember(instruction, result)
+        self._remember(instruction, result, key)
         self.session.progress.done(cached=found is not None)
 
     def _make(self, key: str, write: Callable[[Path, Path], None]) -> Result:
@@ -131,10 +131,12 @@ class StageBuilder:
         session.cache.keep(key, result)
         return result
 
-    def _remember(self, instruction: Instruction, result: Result) -> None:
+    def _remember(self, instruction: Instruction, result: Result, key: str = "") -> None:
+        inline = key and self.session.options.inline_cache
         entry = History(
             created=result.created,
             created_by=instruction.original,
+            comment=f"{INLINE}{key}" if inline else "",
             empty_layer=result.layer is None,
         )
         self.state.history.append(entry)

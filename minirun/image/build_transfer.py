@@ -126,7 +126,8 @@ class _Job:
         if chown:
             with merged(lowers) as root:
                 owner = owner_of(root, chown)
-        return Dress(owner, parse_mode(chmod) if chmod else None)
+        mode = parse_mode(chmod) if chmod else None
+        return Dress(owner, mode, self._builder.session.epoch)
 
     def sources(self) -> list[_Source]:
         """Return what to copy, in order, each once."""

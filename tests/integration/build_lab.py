@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from minirun import kernel
-from minirun.flags import Clone, Mount
+from minirun.flags import PR_SET_PDEATHSIG, Clone, Mount
 from minirun.image.build import Options, build, host_architecture
 from minirun.image.build_executor import Bind, RunStep, Tmpfs
 from minirun.image.build_progress import Plain
@@ -42,9 +42,14 @@ class ChrootExecutor:
         if pid == 0:
             _leave(lambda: _outer(step, write_end))
         os.close(write_end)
-        while data := os.read(read_end, 65536):
-            output(data)
-        os.close(read_end)
+        try:
+            while data := os.read(read_end, 65536):
+                output(data)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)
+            raise
+        finally:
+            os.close(read_end)
         return _status(os.waitpid(pid, 0)[1])
 
 
@@ -88,6 +93,7 @@ def _inner(step: RunStep) -> int:
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
+    kernel.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     program = shutil.which(step.argv[0], path=step.env.get("PATH", os.defpath))
     if program is None:
         os.write(2, f"{step.argv[0]}: not found\n".encode())
