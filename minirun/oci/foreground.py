@@ -118,6 +118,15 @@ def _reap(wanted: int) -> int | None:
             found = status
 
 
+def pass_size_on(master: int) -> None:
+    """Give a terminal the size of ours, if ours is one."""
+    try:
+        size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+    except OSError:
+        return
+    fcntl.ioctl(master, termios.TIOCSWINSZ, size)
+
+
 class _Relay:
     """Copies between our standard streams and a terminal."""
 
@@ -127,12 +136,8 @@ class _Relay:
         self.resize()
 
     def resize(self) -> None:
-        """Give the terminal the size of ours, if ours is one."""
-        try:
-            size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
-        except OSError:
-            return
-        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+        """Once more after the start: it may have changed before we heard of changes."""
+        pass_size_on(self._master)
 
     def copy(self, source: int) -> bool:
         """Copy what is there; return False at the end. EIO: nobody has the terminal open."""

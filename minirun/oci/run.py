@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..host import probe
 from . import bundle
-from .foreground import Foreground
+from .foreground import Foreground, pass_size_on
 from .handover import write_pid_file
 from .words import FLAG
 
@@ -27,6 +27,8 @@ def main(call: Call, report: Report) -> int:
     try:
         pid = container.state().pid
         write_pid_file(call.text("pid-file"), pid)
+        if foreground and master >= 0:
+            pass_size_on(master)  # a program may ask for it first thing
         container.start()
         if foreground is None:
             return 0

@@ -16,7 +16,7 @@ import os
 import struct
 
 from .. import kernel, procfs
-from ..errors import StepError, SyscallError
+from ..errors import StepError
 from ..flags import SeccompFlag, spell
 from ..quickjson import dumps
 from .base import Context, Step
@@ -54,7 +54,7 @@ class SetAppArmorProfile(Step):
         for place in ("attr/apparmor/exec", "attr/exec"):
             try:
                 procfs.write(context.proc_fd, f"{os.getpid()}/{place}", text)
-            except SyscallError as error:
+            except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
             else:

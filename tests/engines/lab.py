@@ -142,8 +142,10 @@ class Engine:
             while data := os.read(master, 4096):
                 shown += data
         os.close(master)
-        # Two terminals on the way each put a carriage return before the end of a line.
-        return f"{process.wait(timeout=60)} {shown.decode()}".replace("\r", "")
+        # Two terminals on the way each put a carriage return before the end of a line; docker's
+        # client complains where the program has ended before it could tell it the size.
+        said = f"{process.wait(timeout=60)} {shown.decode()}".replace("\r", "")
+        return said.replace("failed to resize tty, using default size\n", "")
 
     def wait_for_daemon(self, *words: str) -> None:
         """Wait until a harmless command succeeds."""

@@ -105,7 +105,7 @@ def test_foreground_terminal_is_relayed(oci: Runtime) -> None:
     def expect(text: bytes) -> None:
         shown = b""
         while text not in shown:
-            assert select.select([master], [], [], 10)[0], shown
+            assert select.select([master], [], [], 60)[0], shown
             shown += os.read(master, 4096)
 
     try:
@@ -118,7 +118,7 @@ def test_foreground_terminal_is_relayed(oci: Runtime) -> None:
         expect(b"30 90")
         os.write(master, b"\x03")
         expect(b"int")
-        assert process.wait(timeout=10) == 3
+        assert process.wait(timeout=60) == 3
     finally:
         process.kill()
         process.wait()
