@@ -33,6 +33,8 @@ from .build_result import write_image
 from .build_session import Session
 from .build_squash import squash
 from .build_state import PROXY_ARGS, State
+from .dockerfile import DockerfileError
+from .dockerfile_checks import remarks
 from .dockerfile_stages import Plan, plan
 from .layers import source_date_epoch
 from .store import Image, Store
@@ -107,6 +109,7 @@ def _built(folder: Path, tools: _Tools) -> Iterator[tuple[Session, State]]:
     host_architecture(options.platform)
     planned = plan(file, options.build_args, platform_args())
     with _session(folder, path, planned, tools) as session:
+        _tell_remarks(session)
         target = planned.target(options.target)
         stages = planned.needed(target)
         find_images(session, stages, session.progress)
@@ -167,6 +170,17 @@ def _take_cache(session: Session, name: str) -> None:
     if not count:
         hint = "build it with --build-arg BUILDKIT_INLINE_CACHE=1"
         session.progress.warn(f"--cache-from {name}: it brings no cache along; {hint}")
+
+
+def _tell_remarks(session: Session) -> None:
+    """Warn of what is odd in the Dockerfile; where it says so itself, that is an error."""
+    file = session.plan.file
+    found, is_error = remarks(file)
+    for one in found:
+        session.progress.warn(f"{one.rule}: {one.text} (line {one.line})")
+    if found and is_error:
+        hint = f"# check=skip={found[0].rule} leaves this check out"
+        raise DockerfileError(f"{file.name}:{found[0].line}: {found[0].text}", hint=hint)
 
 
 def _warn_of_unused(session: Session) -> None:

@@ -12,7 +12,6 @@ Next: ``build_result.py``.
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from .build_rootfs import merged, open_in
 from .build_session import Session
 from .build_sources import Origin
 from .build_state import State
+from .dockerfile_words import WordError, comma_words
 from .locks import in_words
 from .pack import pack
 from .store import Image
@@ -78,7 +78,10 @@ def parse_output(text: str) -> Output:
         return Output("tar", STDOUT)
     if "=" not in text:
         return Output("local", text)
-    words = dict(word.partition("=")[::2] for word in next(csv.reader([text])))
+    try:
+        words = dict(word.partition("=")[::2] for word in comma_words(text))
+    except WordError as problem:
+        raise UsageError(f"--output {text!r}: {problem}") from problem
     kind = words.pop("type", "")
     if kind not in _OPTIONS:
         raise UsageError(f"--output {text}: unknown type {kind!r}", hint=f"one of {_kinds()}")

@@ -27,17 +27,17 @@ class Ignore:
 
     def __init__(self, text: str) -> None:
         self._rules: list[tuple[bool, re.Pattern[str]]] = []
-        for line in text.removeprefix("\ufeff").splitlines():
-            pattern = line.strip()
-            if not pattern or pattern.startswith("#"):
-                continue
+        for line in text.removeprefix("\ufeff").split("\n"):
+            pattern = "" if line.startswith("#") else line.strip()
             hides = not pattern.startswith("!")
-            # Relative to the context, whatever is written: "/a", "a/", "./a" and "b/../a" are "a".
-            cleaned = posixpath.normpath(f"/{pattern.removeprefix('!').strip()}").lstrip("/")
-            if cleaned:
-                self._rules.append(
-                    (hides, re.compile(translate(cleaned, crosses=True) + r"(/.*)?\Z"))
-                )
+            pattern = pattern.removeprefix("!").strip()
+            if not pattern and not hides:
+                raise ImageError("bad pattern '!': it brings nothing back", hint="write !PATH")
+            # Relative to the context, however it is written: "/a", "a/" and "./a" are "a"; but
+            # "../a" is outside of it, and matches nothing.
+            cleaned = posixpath.normpath(pattern).lstrip("/") if pattern else ""
+            if cleaned not in ("", "."):
+                self._rules.append((hides, compiled(cleaned, crosses=True)))
         self.has_exceptions = any(not hides for hides, _ in self._rules)
 
     def hides(self, path: str) -> bool:
@@ -47,6 +47,23 @@ class Ignore:
             if hides != hidden and expression.match(path):
                 hidden = hides
         return hidden
+
+
+def compiled(pattern: str, *, crosses: bool = False) -> re.Pattern[str]:
+    """Return what finds the paths that a pattern means; see ``translate``.
+
+    Args:
+        pattern: of Go's filepath.Match.
+        crosses: ``**`` matches any number of folders, and a folder everything below it.
+
+    Raises:
+        ImageError: it is no pattern.
+    """
+    below = "(/.*)?" if crosses else ""
+    try:
+        return re.compile(translate(pattern, crosses=crosses) + below + r"\Z", re.DOTALL)
+    except re.error as error:
+        raise ImageError(f"bad pattern {pattern!r}: {error}") from error
 
 
 def translate(pattern: str, *, crosses: bool = False) -> str:
@@ -65,11 +82,10 @@ def translate(pattern: str, *, crosses: bool = False) -> str:
         at += 1
         if crosses and character == "*" and pattern[at : at + 1] == "*":
             at += 1
-            if pattern[at : at + 1] == "/":
-                at += 1
-                result += "(.*/)?"
-            else:
-                result += ".*"
+            starts_pattern = at == 2 and not set(pattern[2:]) & set("/*?[\\")
+            at += pattern[at : at + 1] == "/"
+            # "**x" alone is any path that ends so; elsewhere ** stands for whole folders.
+            result += ".*" if at == len(pattern) or starts_pattern else "(.*/)?"
         elif character == "*":
             result += "[^/]*"
         elif character == "?":

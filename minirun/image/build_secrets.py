@@ -12,7 +12,6 @@ Next: ``build_lend.py``. See: docs.docker.com/build/building/secrets.
 
 from __future__ import annotations
 
-import csv
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ..errors import UsageError
 from .dockerfile_mounts import DEFAULT_SSH
+from .dockerfile_words import WordError, comma_words
 
 #: As BuildKit's: what is larger is data, and belongs into the context.
 LIMIT_BYTES = 500 * 1024
@@ -49,7 +49,7 @@ def parse_secrets(texts: Iterable[str], environ: Mapping[str, str]) -> dict[str,
 
 def _secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
     given: dict[str, str] = {}
-    for word in next(csv.reader([text], strict=False), []):
+    for word in _words(text):
         name, equals, value = word.partition("=")
         if name.lower() == "type":
             if value not in ("file", "env"):
@@ -63,6 +63,13 @@ def _secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
     if not given.get("id"):
         raise UsageError(f"--secret {text}: no id", hint="as in id=token,src=FILE")
     return given["id"], Secret(_content(text, given, environ))
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return comma_words(text)
+    except WordError as problem:
+        raise UsageError(f"--secret {text!r}: {problem}") from problem
 
 
 def _content(text: str, given: Mapping[str, str], environ: Mapping[str, str]) -> bytes:

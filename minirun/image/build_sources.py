@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import ImageError
-from .build_ignore import Ignore, translate
+from .build_ignore import Ignore, compiled
 from .build_rootfs import open_in
 
 _CHUNK = 1 << 20
@@ -132,7 +131,7 @@ class Origin:
         joined = f"{base}/{part}" if base else part
         if not any(magic in part for magic in "*?[\\"):
             return [joined] if self._exists(joined) else []
-        expression = re.compile(translate(part) + r"\Z", re.DOTALL)
+        expression = compiled(part)
         names = [name for name in self._list(base) if expression.match(name)]
         return [f"{base}/{name}" if base else name for name in names]
 

@@ -29,6 +29,9 @@ from .dockerfile_words import SPACE
 
 _DIRECTIVE = re.compile(r"#[ \t\v\f\r]*([A-Za-z][A-Za-z0-9]*)[ \t\v\f\r]*=[ \t\v\f\r]*(.+?)\s*$")
 _DIRECTIVES = {"syntax", "escape", "check"}
+#: BuildKit would run any image that is named here; a mirror of the usual one is as good.
+_FRONTEND = re.compile(r"(\S*/)?docker/dockerfile(-upstream)?([:@]\S+)?")
+_CHECK_WORDS = ("skip", "error", "experimental")
 _TAKES_HEREDOC = {"ADD", "COPY", "RUN"}
 
 
@@ -129,9 +132,9 @@ class _Reader:
                 return
             if key in self.directives:
                 raise self._error(number, f"only one {key} parser directive can be used")
-            if key == "escape" and match.group(2) not in ("\\", "`"):
-                problem = f"invalid escape character {match.group(2)!r}"
-                raise self._error(number, problem, "use ` or \\")
+            problem, hint = _directive_problem(key, match.group(2))
+            if problem:
+                raise self._error(number, problem, hint)
             self.directives[key] = match.group(2)
 
     def instruction(self) -> Instruction | None:
@@ -182,6 +185,21 @@ class _Reader:
             content += line + "\n"
         problem = f"here-document {doc.name!r} is not terminated"
         raise self._error(start, problem, f"end it with a line that is exactly {doc.name}")
+
+
+def _directive_problem(key: str, value: str) -> tuple[str, str]:
+    """Return what is wrong with a directive, and a hint; two times "" where nothing is."""
+    if key == "escape" and value not in ("\\", "`"):
+        return f"invalid escape character {value!r}", "use ` or \\"
+    if key == "syntax" and not _FRONTEND.fullmatch(value):
+        return f"syntax {value} is another language", "this builder reads docker/dockerfile"
+    if key == "check":
+        for word in filter(None, value.split(";")):
+            name = word.partition("=")[0].strip()
+            if name not in _CHECK_WORDS:
+                hint = f"one of {', '.join(_CHECK_WORDS)}"
+                return f"unknown check option {name!r}", hint
+    return "", ""
 
 
 def _with(instruction: Instruction, **changes: object) -> Instruction:

@@ -12,7 +12,6 @@ See: docs.docker.com/reference/dockerfile, "RUN --mount".
 
 from __future__ import annotations
 
-import csv
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from difflib import get_close_matches
 
 from ..container.sizes import byte_size
 from ..errors import MinirunError
+from .dockerfile_words import WordError, comma_words
 
 KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARING = ("shared", "private", "locked")
@@ -121,7 +121,11 @@ def parse_mount(text: str, workdir: str, expand: Callable[[str], str] = str) -> 
 def _words(text: str, expand: Callable[[str], str]) -> dict[str, str]:
     """Return the options by name, aliases resolved."""
     found: dict[str, str] = {}
-    for word in next(csv.reader([text], strict=False), []):
+    try:
+        given = comma_words(text)
+    except WordError as problem:
+        raise MountProblem(str(problem)) from problem
+    for word in given:
         name, equals, value = word.partition("=")
         name = name.strip().lower()
         if name in _WRITES:

@@ -11,13 +11,13 @@ Pure. Next: ``build.py``.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from .dockerfile import Dockerfile, DockerfileError, Instruction
-from .dockerfile_words import Lexer, WordError
+from .dockerfile_words import Lexer, WordError, comma_words
 
 #: The flags of each instruction that are understood; any other is refused by name.
 FLAGS: Mapping[str, frozenset[str]] = {
@@ -237,6 +237,6 @@ def names_in(instructions: Iterable[Instruction]) -> list[str]:
         flags = flags_of(instruction)
         names += flags.get("from", [])
         for mount in flags.get("mount", []):
-            words = next(csv.reader([mount], strict=False), [])
-            names += [word[5:] for word in words if word.startswith("from=")]
+            with suppress(WordError):  # told when the instruction is carried out
+                names += [word[5:] for word in comma_words(mount) if word.startswith("from=")]
     return names
