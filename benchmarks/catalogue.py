@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
-from . import gateway, images, memory
+from . import gateway, images, memory, scheduler
 from .engines import Engine, Engines
 from .experiment import Experiment, Round, Row, Target
 from .lab import Lab
@@ -38,6 +38,7 @@ def catalogue(lab: Lab, engines: Engines, runtimes: Mapping[str, Runtime]) -> It
     yield _build(lab, engines)
     yield from images.experiments(lab, engines)
     yield from gateway.experiments(lab)
+    yield from scheduler.experiments(lab, engines)
 
 
 # ── starts ────────────────────────────────────────────────────────────────────────────────────
