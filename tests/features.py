@@ -253,6 +253,7 @@ FEATURES: dict[str, Feature] = {
     "pasta": Feature(_pasta, _never),
     "slirp4netns": _tool("slirp4netns"),
     "criu": Feature(lambda: _attempt("criu", "check"), _never),
+    "buildah": _tool("buildah"),
     "skopeo": _tool("skopeo"),
     "umoci": _tool("umoci"),
     "haproxy": _tool("haproxy", option="-v"),

@@ -16,6 +16,7 @@ from . import dockerfile
 from .build_context import IMAGE_SCHEME
 from .build_platform import host_architecture
 from .build_progress import Progress
+from .build_run import DEFAULT_PATH
 from .build_session import Session
 from .build_stage import StageBuilder
 from .build_state import State
@@ -77,6 +78,7 @@ def build_stage(session: Session, stage: Stage) -> State:
 def _start(session: Session, stage: Stage, state: State) -> tuple[Instruction, ...]:
     """Give a state what its FROM means; return the base's ONBUILD instructions."""
     if stage.base == SCRATCH:
+        _have_path(state)
         return ()
     before = session.plan.base_of(stage)
     if before is not None:
@@ -91,7 +93,14 @@ def _start(session: Session, stage: Stage, state: State) -> tuple[Instruction, .
         state.author, state.base_layers = image.config.author, len(image.layers)
     lines = state.config.on_build
     state.config = replace(state.config, on_build=())
+    _have_path(state)
     return _triggers(session, stage, lines)
+
+
+def _have_path(state: State) -> None:
+    """Every image has a PATH, as docker's have: programs look it up themselves."""
+    if "PATH" not in state.env:
+        state.config = replace(state.config, env=(*state.config.env, f"PATH={DEFAULT_PATH}"))
 
 
 def _triggers(session: Session, stage: Stage, lines: Sequence[str]) -> tuple[Instruction, ...]:

@@ -9,16 +9,17 @@ Next: ``build_run.py`` and ``build_transfer.py``, which do the writing.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import MinirunError
+from ..errors import ImageError, MinirunError
 from . import build_run, build_transfer
 from .build_cache import INLINE, Result, key_of
 from .build_mounts import clear_work
-from .build_rootfs import merged
+from .build_rootfs import merged, owner_of
 from .build_session import Session
 from .build_sources import Origin
 from .build_state import State
@@ -142,14 +143,15 @@ class StageBuilder:
         self.state.history.append(entry)
 
     def _workdir(self, instruction: Instruction) -> None:
-        folder = self.state.set_workdir(instruction)
+        folder = self.state.set_workdir(instruction).strip("/")
+        user = self.state.config.user
         lowers = self.session.lowers(self.diff_ids())
 
         def write(upper: Path, work: Path) -> None:
             with merged(lowers, upper, work) as root, Tree(root) as tree:
-                tree.make_directory(folder.strip("/"))
+                _make_folders(root, tree, folder, user)
 
-        self.layer(instruction, key_of("WORKDIR", self.diff_ids(), folder), write)
+        self.layer(instruction, key_of("WORKDIR", self.diff_ids(), folder, user), write)
 
     # ---- where files come from -------------------------------------------------------------------
 
@@ -176,3 +178,17 @@ class StageBuilder:
             problem = f"--from={name} names no stage before this one"
             raise self.state.file.error(instruction, problem)
         return list(self.session.find_image(name).config.rootfs.diff_ids)
+
+
+def _make_folders(root: int, tree: Tree, path: str, user: str) -> None:
+    """Make the folders of a path that are missing, for a user; one that is unknown means root."""
+    owner = (0, 0)
+    with suppress(ImageError):
+        owner = owner_of(root, user) if user else owner
+    parts = path.split("/")
+    for depth in range(1, len(parts) + 1):
+        folder = "/".join(parts[:depth])
+        try:
+            tree.directory(folder)
+        except FileNotFoundError:
+            os.fchown(tree.make_directory(folder), *owner)
