@@ -102,7 +102,7 @@ def test_save_names_the_directory_that_is_missing(cli: Cli, tmp_path: Path) -> N
     cli("build", "-t", "nothing", str(tmp_path))
     target = tmp_path / "nosuch" / "archive"
     said = cli.fails("save", "-o", str(target), "nothing")
-    assert said == f"minirun: {target}: its directory does not exist\nhint: make it first\n"
+    assert said == f"minirun: {target}: no such file or directory\nhint: its directory must exist\n"
 
 
 # ── Ctrl-C ────────────────────────────────────────────────────────────────────────────────────
