@@ -48,9 +48,7 @@ class Events:
         self._keep = keep
         self._news = Condition()
         self._closed = False
-        first, last = database.read("SELECT min(sequence), max(sequence) FROM events")[0]
-        self._first: int = first or 1
-        self.last: int = last or 0
+        self._first, self.last = self._bounds()
 
     def write(
         self, connection: sqlite3.Connection, events: Iterable[Event], unix_s: float
@@ -97,13 +95,17 @@ class Events:
         values = (after, deployment) if deployment is not None else (after,)
         query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY sequence LIMIT ?"
         found = self._database.read(query, (*values, limit))
-        # Looked at afterwards: a trim in between would have made a hole unseen.
-        with self._news:
-            first, last = self._first, self.last
+        # Looked at afterwards: a trim in between would have made a hole unseen. And in the table: what
+        # was committed a moment ago can be read before it is announced.
+        first, last = self._bounds()
         if after < first - 1 or after > last:
             text = f"events after {after} are not kept: there are {first} to {last}"
             raise ScheduleError(text, status=410, hint="list them anew, then watch from there")
         return tuple(map(_event, found))
+
+    def _bounds(self) -> tuple[int, int]:
+        first, last = self._database.read("SELECT min(sequence), max(sequence) FROM events")[0]
+        return first or 1, last or 0
 
     def latest(self, deployment: str | None, limit: int) -> tuple[StoredEvent, ...]:
         """Return the last ones, oldest first."""

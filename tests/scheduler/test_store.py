@@ -203,6 +203,16 @@ def test_events_are_numbered_and_filtered(store: Store, clock: Clock) -> None:
     assert (first.unix_s, first.inputs) == (clock.unix_s, {"n": 1})
 
 
+def test_an_event_is_there_from_its_commit_and_not_from_when_it_is_announced(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(store, "a")
+    monkeypatch.setattr(store._events, "announce", lambda first, last: None)
+    tell(store, "b")
+    assert [e.message for e in store.events(after=1)] == ["b"]
+    assert store.events(after=2) == ()
+
+
 def test_a_reader_who_comes_too_late_is_told(store: Store) -> None:
     for number in range(150):
         tell(store, str(number))
