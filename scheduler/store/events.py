@@ -95,8 +95,8 @@ class Events:
         values = (after, deployment) if deployment is not None else (after,)
         query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY sequence LIMIT ?"
         found = self._database.read(query, (*values, limit))
-        # Looked at afterwards: a trim in between would have made a hole unseen. And in the table: what
-        # was committed a moment ago can be read before it is announced.
+        # Looked at afterwards: a trim in between would have made a hole unseen. And in the table:
+        # what was committed a moment ago can be read before it is announced.
         first, last = self._bounds()
         if after < first - 1 or after > last:
             text = f"events after {after} are not kept: there are {first} to {last}"
