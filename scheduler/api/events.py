@@ -63,7 +63,8 @@ def list_events(call: Call[NoBody, EventsQuery]) -> object:
     """List what happened."""
     asked, store = call.query, call.control.store
     last = store.last_sequence()
-    return EventsView(items=store.events(asked.after, asked.deployment, asked.limit), last=last)
+    items = store.events(asked.after, asked.deployment, asked.limit)
+    return EventsView(items=items, last=max(last, items[-1].sequence if items else 0))
 
 
 @operation(
@@ -132,10 +133,10 @@ class Watch:
         """Return what comes next, and move on; also past what belongs to other deployments."""
         last = self._store.last_sequence()
         batch = self._store.events(self._after, self._deployment, _BATCH)
-        if len(batch) == _BATCH:
+        if batch:
             self._after = batch[-1].sequence
-        else:
-            self._after = max(last, batch[-1].sequence if batch else 0)
+        if len(batch) < _BATCH:  # never back: an event can be read before ``last`` knows of it
+            self._after = max(self._after, last)
         return batch
 
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from scheduler.actions import Event
+from scheduler.api.events import Watch
 from tests.scheduler.api_lab import SPEC, Lab
 from tests.scheduler.served import MAX_STREAMS, THREADS, Served, serving
 
@@ -86,6 +88,15 @@ def test_watch_tells_every_event_in_order_while_many_write(served: Served) -> No
     close_stream(watch)
     first = before["last"] + 1
     assert [event["sequence"] for event in events] == list(range(first, first + 30))
+
+
+def test_watch_tells_an_event_once_that_is_announced_late(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = Watch(lab.control, None, 0)
+    monkeypatch.setattr(lab.store._events, "announce", lambda first, last: None)
+    lab.store.commit({}, (Event("web", "scaled", "to 3"),))
+    assert [[event.message for event in watch._next()] for _ in range(3)] == [["to 3"], [], []]
 
 
 def test_watch_goes_on_where_it_was_cut_off(served: Served) -> None:
