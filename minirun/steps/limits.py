@@ -13,7 +13,7 @@ import resource
 import struct
 
 from .. import kernel
-from ..errors import StepError
+from ..errors import StepError, SyscallError
 from .base import Context, Step, quoted, write_file
 
 TYPE_CHECKING = False
@@ -219,7 +219,13 @@ class SetScheduler(Step):
         attr = struct.pack(
             "=IIQiIQQQ", 48, policy, flags, s.nice, s.priority, s.runtime, s.deadline, s.period
         )
-        kernel.sched_setattr(0, attr)
+        try:
+            kernel.sched_setattr(0, attr)
+        except SyscallError as error:
+            error.hint = (
+                "real time needs CAP_SYS_NICE, and on cgroup v1 a cpu.realtimeRuntime of the group"
+            )
+            raise
 
 
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
