@@ -44,5 +44,5 @@ def get_metrics() -> Response:
     control = control_of_app()
     authorize(control, request, Scope.READ)
     streams: Streams = current_app.extensions["minisched"].streams
-    text = exposition(control) + _STREAMS.format(streams.open)
+    text = exposition(control) + control.metrics() + _STREAMS.format(streams.open)
     return Response(text, mimetype="text/plain; version=0.0.4; charset=utf-8")

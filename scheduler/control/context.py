@@ -22,6 +22,10 @@ def _all_well() -> Mapping[str, str]:
     return {}
 
 
+def _nothing() -> str:
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """The ports of the control plane.
@@ -35,6 +39,7 @@ class Control:
         unix: the wall clock.
         gateway: where requests to deployments go, ``host:port`` or a socket's path; "" if nowhere.
         health: returns what is wrong with the parts of this process, by name.
+        metrics: returns what the gateway has to add to ours, in Prometheus' text format.
     """
 
     store: Store
@@ -45,6 +50,7 @@ class Control:
     unix: Callable[[], float] = time.time
     gateway: str = ""
     health: Callable[[], Mapping[str, str]] = _all_well
+    metrics: Callable[[], str] = _nothing
 
     def entry(self, name: str) -> tuple[Entry, int]:
         """Return an entry and its generation.

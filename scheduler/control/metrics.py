@@ -35,7 +35,7 @@ FAMILIES = (
     ("minisched_gateway_requests_total", "counter", "Requests answered, by pool"),
     ("minisched_gateway_errors_total", "counter", "Requests answered with a 5xx, by pool"),
     ("minisched_gateway_latency_seconds_sum", "counter", "Time that answers took, added up"),
-    ("minisched_gateway_in_flight", "gauge", "Requests that replicas are working on"),
+    ("minisched_gateway_in_flight", "gauge", "Requests that a replica is working on"),
     ("minisched_gateway_held", "gauge", "Requests that wait for a first replica"),
     ("minisched_node_cpu_millis", "gauge", "CPU of a node, in all and given away"),
     ("minisched_node_memory_bytes", "gauge", "Memory of a node, in all and given away"),

@@ -300,9 +300,7 @@ def test_traffic_counts_answers_errors_and_concurrency(one: Lab) -> None:
     assert traffic.panic_rps
     assert traffic.panic_concurrency
     assert traffic.cpu_percent is None
-    assert 'minirun_gateway_requests_total{deployment="web",pool="stable"} 4' in exposition(
-        one.gateway
-    )
+    assert 'minisched_gateway_queued{deployment="web"} 0' in exposition(one.gateway)
 
 
 def test_traffic_of_a_deployment_without_requests_is_zero_not_missing(one: Lab) -> None:
