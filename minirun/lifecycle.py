@@ -127,7 +127,7 @@ class Container:
         the host, only init is.
         """
         if state.cgroup_manager != "disabled":
-            return self.driver(state).pids(recursive=True)
+            return self.driver(state).pids() if self._owns_group(state) else []
         if state.status in ("stopped", "creating"):
             return []
         init = _pid_namespace(state.pid)
@@ -135,6 +135,14 @@ class Container:
             return [state.pid]
         numbers = (int(name) for name in os.listdir("/proc") if name.isdecimal())
         return sorted(pid for pid in numbers if _pid_namespace(pid) == init)
+
+    def _owns_group(self, state: State) -> bool:
+        """Whether who is in the group may be killed; see ``ownership.py``."""
+        if is_alive(state.pid, state.start_time) or not self.driver(state).pids():
+            return True
+        from .ownership import owns_group
+
+        return owns_group(self.directory)
 
     # ── creating ──────────────────────────────────────────────────────────────────────────────
 
@@ -305,6 +313,8 @@ class Container:
         """Kill init and whoever else is in the group, and wait until they are gone."""
         if state.pid and is_alive(state.pid, state.start_time):
             _signal_pid(state.pid, signal.SIGKILL)
+        elif not self._owns_group(state):
+            return
         driver = self.driver(state)
         driver.kill()
         deadline = time.monotonic() + 10
@@ -324,9 +334,10 @@ class Container:
             keep_lock: leave the directory and its lock to a create that takes over the id.
         """
         driver = self.driver(state)
-        if state.status != "creating" or driver.exists():
-            driver.kill()
-        driver.delete()
+        if self._owns_group(state):
+            if state.status != "creating" or driver.exists():
+                driver.kill()
+            driver.delete()
         hooks = self.directory.read_hooks().poststop
         if keep_lock:
             self.directory.clear()

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ..spec import IoPriority, MemoryPolicy, Personality, Resources, Rlimit, Scheduler
 
 
+#: A file of the container's directory: this create has found its group empty. See: ownership.py.
+GROUP_MARK = "group"
+
+
 class CreateCgroup(Step):
     """The group's directory is the first thing that exists of a container."""
 
@@ -54,6 +58,9 @@ class CreateCgroup(Step):
         assert context.cgroup is not None
         context.cgroup.create()
         context.undo.append(context.cgroup.delete)
+        # Should we be killed from here on: who is in the group from now on is ours.
+        mark = f"{context.state_dir}/{GROUP_MARK}"
+        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         context.cgroup.apply(self.resources)
 
 
