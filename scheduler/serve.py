@@ -1,11 +1,13 @@
 """One scheduler, put together: store, runtime, gateway, control loop, API; and taken apart again.
 
-    store ─▶ clock ─▶ runtime ─▶ gateway ─▶ control loop ─▶ API        each needs those before it
+    folders, sockets ─▶ store ─▶ clock ─▶ gateway ─▶ runtime ─▶ control loop ─▶ API
 
-What it leaves behind when it ends, or is killed, is meant to stay: the replicas, the gateway with
-all that is in flight, and the launcher. The next one takes them over.
+Each needs those before it, and what can be refused is refused first: a certificate, a port, a
+folder that another scheduler has. What it leaves behind when it ends, or is killed, is meant to
+stay: the replicas, the gateway with all that is in flight, and the launcher. The next one takes
+them over; ``shutdown.py`` ends them as well.
 
-Next: ``loop.py``, ``server.py``.
+Next: ``binding.py``, ``loop.py``, ``server.py``.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from pathlib import Path
 from threading import Event
 from time import time
 
-from minirun import Containers, MinirunError, default_home
+from minirun import Containers, default_home
 
 from .app import create_app
+from .binding import Binding, check_certificate
 from .clock import BootClock
 from .control import Control
 from .controller import Controller
@@ -31,8 +34,8 @@ from .engines.load import Load
 from .engines.local import LocalRuntime, Surroundings
 from .gateway.haproxy import HaproxyGateway, Listen
 from .loop import Loop
-from .places import Places, default_places
-from .server import Binding, Server
+from .places import Places, claimed, default_places
+from .server import Server
 from .store import Store
 
 log = logging.getLogger(__name__)
@@ -94,23 +97,24 @@ def _protect() -> None:
 
 def _assemble(options: Options, stack: ExitStack) -> Server:
     """Put everything together; the stack takes it apart in the opposite order."""
-    places, wake = options.places, Event()
-    places.run.mkdir(mode=0o711, parents=True, exist_ok=True)
+    places, wake, binding = options.places, Event(), _binding(options)
+    stack.enter_context(claimed(places.run))
     store = Store.open(places.data)
     stack.callback(store.close)
     store.on_change(wake.set)
+    listeners = binding.listen()
+    for listener in listeners:
+        stack.callback(listener.close)
     clock = BootClock(store)
 
-    runtime = LocalRuntime(
-        Containers(default_home()), _surroundings(options, store, clock, wake.set)
-    )
+    surroundings = _surroundings(options, store, clock, wake.set)
+    runtime = LocalRuntime(Containers(default_home()), surroundings)
     stack.callback(runtime.close)
-    runtime.open()
     inside = Inside(runtime)
-
     gateway = _gateway(options, wake.set, Load(store, runtime, inside))
     gateway.start()
     stack.callback(gateway.close)
+    runtime.open()
 
     loop = Loop(Controller(store, runtime, gateway, clock, time), wake)
     loop.start()
@@ -125,10 +129,25 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
         gateway=options.gateway or str(places.gateway / "http.sock"),
         health=_health(loop, gateway, runtime),
     )
-    server = _server(options, control)
+    app = create_app(control)
     log.info("API at %s", " and ".join(filter(None, (str(places.socket), options.listen))))
     log.info("requests to deployments at %s", options.gateway or places.gateway / "http.sock")
-    return server
+    return Server(app, binding, listeners, app.extensions["minisched"].close)
+
+
+def _binding(options: Options) -> Binding:
+    """Return where the API will listen; refuse certificates that are none, the gateway's too."""
+    if options.gateway_pem:
+        check_certificate(options.gateway_pem, options.gateway_pem)
+    binding = Binding(
+        options.places.socket,
+        options.socket_group,
+        options.listen,
+        options.tls_cert,
+        options.tls_key,
+    )
+    binding.check()
+    return binding
 
 
 def _surroundings(
@@ -170,20 +189,3 @@ def _health(
         }
 
     return health
-
-
-def _server(options: Options, control: Control) -> Server:
-    binding = Binding(
-        options.places.socket,
-        options.socket_group,
-        options.listen,
-        options.tls_cert,
-        options.tls_key,
-    )
-    if options.listen and not (options.tls_cert and options.tls_key):
-        raise MinirunError(
-            f"the API at {options.listen} needs TLS: tokens would be sent in the clear",
-            hint="give --tls-cert and --tls-key",
-        )
-    app = create_app(control)
-    return Server(app, binding, app.extensions["minisched"].close)

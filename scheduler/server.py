@@ -4,52 +4,28 @@ The arbiter would fork the worker, watch it and start it anew. The scheduler has
 of its own, so it must not be forked; and whoever started it starts it anew. What remains is the
 worker: it accepts, parses and answers, on a Unix socket and, where asked for, on TCP with TLS.
 
-See: unix(7). Next: ``worker.py``.
+Next: ``worker.py``.
 """
 
 from __future__ import annotations
 
 import copy
 import os
-import shutil
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Flask
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
 
-from minirun import MinirunError
-
+from .binding import Binding
 from .worker import PatientWorker
 
 #: The app lets so many streams be open at a time; the others are for everybody else.
 THREADS = 64
 GRACE_S = 2
-BACKLOG = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """Where the API listens.
-
-    Args:
-        path: of the Unix socket.
-        group: who may use it beside its owner; "" for nobody.
-        address: ``host:port`` of the TCP socket; "" for none.
-        cert: its certificate chain.
-        key: the certificate's key.
-    """
-
-    path: Path
-    group: str = ""
-    address: str = ""
-    cert: Path | None = None
-    key: Path | None = None
 
 
 class Server(PatientWorker):
@@ -57,24 +33,27 @@ class Server(PatientWorker):
 
     Args:
         app: what it serves.
-        binding: where.
+        binding: where, and with which certificate.
+        listeners: the sockets that listen there; closed when it ends.
         ending: called when it was told to end, to let long answers go.
-
-    Raises:
-        MinirunError: it cannot listen there.
     """
 
     cfg: Config
 
-    def __init__(self, app: Flask, binding: Binding, ending: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        app: Flask,
+        binding: Binding,
+        listeners: Sequence[socket.socket],
+        ending: Callable[[], None],
+    ) -> None:
         config = _config(binding)
         self._plain = copy.deepcopy(config)
         self._plain.set("certfile", None)
         self._plain.set("keyfile", None)
         self._ending = ending
         self._app = app
-        sockets = _sockets(binding)
-        super().__init__(0, os.getppid(), sockets, self, GRACE_S, config, Logger(config))
+        super().__init__(0, os.getppid(), list(listeners), self, GRACE_S, config, Logger(config))
 
     def wsgi(self) -> Flask:
         """Return the app, as gunicorn's loader would."""
@@ -118,34 +97,3 @@ def _config(binding: Binding) -> Config:
         config.set("certfile", str(binding.cert))
         config.set("keyfile", str(binding.key))
     return config
-
-
-def _sockets(binding: Binding) -> list[socket.socket]:
-    try:
-        unix = _unix_socket(binding)
-        return [unix, _tcp_socket(binding.address)] if binding.address else [unix]
-    except (OSError, ValueError, LookupError) as error:
-        where = binding.address or binding.path
-        raise MinirunError(f"cannot listen at {where}: {error}") from error
-
-
-def _unix_socket(binding: Binding) -> socket.socket:
-    """Return the listening socket, which the group may connect to; an old one is replaced."""
-    binding.path.unlink(missing_ok=True)  # its owner has gone: we hold the store's lock
-    made = socket.socket(socket.AF_UNIX)
-    umask = os.umask(0o117)
-    try:
-        made.bind(str(binding.path))
-    finally:
-        os.umask(umask)
-    if binding.group:
-        shutil.chown(binding.path, group=binding.group)
-    made.listen(BACKLOG)
-    return made
-
-
-def _tcp_socket(address: str) -> socket.socket:
-    host, _, port = address.rpartition(":")
-    host = host.strip("[]")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, int(port)), family=family, backlog=BACKLOG)

@@ -16,6 +16,7 @@ from minirun import MinirunError, __version__
 #: name: (module of this package, what it does). Below each other as the help page shows them.
 COMMANDS = {
     "serve": ("serve", "start the scheduler: API, control loops, gateway"),
+    "shutdown": ("shutdown", "end the scheduler, the gateway and every replica"),
     "apply": ("apply", "make deployments what a Compose file says"),
     "diff": ("apply", "show what apply would change"),
     "get": ("get", "list deployments, replicas, events, quotas, images and more"),

@@ -9,9 +9,11 @@ Next: ``watcher.py``.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from threading import Lock
 
 from minirun import Containers, MinirunError
@@ -62,8 +64,11 @@ class Launcher:
 
     def stop(self) -> None:
         """End it, whoever started it; nothing that runs needs it."""
-        with self._lock:
+        with self._lock, suppress(ProcessLookupError):
             if pid := self._containers.launcher_pid():
-                os.kill(pid, signal.SIGTERM)
-            if self._ours is not None:
-                self._ours.wait(START_S)
+                pidfd = os.pidfd_open(pid)
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                select.select([pidfd], [], [], START_S)
+                os.close(pidfd)
+        if self._ours is not None:
+            self._ours.wait(START_S)

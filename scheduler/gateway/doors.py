@@ -67,7 +67,7 @@ class Doors:
             return
         process = self._process(port)
         try:
-            process.ensure(self.config(process))
+            process.ensure(self.config(process), self._binary)
         except MinirunError as error:
             text = f"port {port} cannot be published: {error.message}"
             raise ScheduleError(text, status=503, hint=error.hint) from error
@@ -84,4 +84,4 @@ class Doors:
         return render_door(self._folder, process.socket, f"{self._address}:{port}")
 
     def _process(self, port: int) -> Process:
-        return Process(self._folder, f"door-{port}", self._binary)
+        return Process(self._folder, f"door-{port}")

@@ -93,7 +93,7 @@ class HaproxyGateway:
         self._on_wake = on_wake
         self._cpu_percent = cpu_percent
         self._found = binaries.find(binary)
-        self._proxy = Process(folder, "proxy", self._found)
+        self._proxy = Process(folder, "proxy")
         self._doors = Doors(folder, self._listen.publish_on, self._found)
         self._state = State(folder / "state.json")
         self._pools = Pools(self._state, self._proxy.admin, slow_start_s)
@@ -117,7 +117,7 @@ class HaproxyGateway:
         with self._lock:
             self._state.load()
             self._write_maps()
-            self._proxy.ensure(self._config())
+            self._proxy.ensure(self._config(), self._found)
             self._restore()
             ports = [r.published for r in self._state.routes.values() if r.published is not None]
             for port, problem in self._doors.adopt(ports).items():
@@ -285,7 +285,7 @@ class HaproxyGateway:
                     self._replace_proxy()
                 for door in self._doors:
                     if not door.is_alive():
-                        door.ensure(self._doors.config(door))
+                        door.ensure(self._doors.config(door), self._found)
             except MinirunError as error:
                 LOG.warning("%s", error)
                 self._retry_at = time.monotonic() + self._retry_s
@@ -297,7 +297,7 @@ class HaproxyGateway:
         LOG.warning("the proxy has ended; another one is started")
         self._restarts += 1
         self._write_maps()
-        self._proxy.ensure(self._config())
+        self._proxy.ensure(self._config(), self._found)
         self._restore()
         self._on_wake()
 

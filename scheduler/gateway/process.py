@@ -43,10 +43,9 @@ class Process:
     Args:
         folder: where its files are.
         name: what they are called.
-        binary: what is run.
     """
 
-    def __init__(self, folder: Path, name: str, binary: Binary) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self.name = name
         self.socket = folder / f"{name}.sock"
         self.admin = Admin(self.socket)
@@ -54,7 +53,6 @@ class Process:
         #: What becomes readable when it exits: pidfd_open(2).
         self.pidfd = -1
         self._folder = folder
-        self._binary = binary
         self._log = folder / f"{name}.log"
         self._pid_file = folder / f"{name}.pid"
 
@@ -62,7 +60,7 @@ class Process:
         """Say whether it runs."""
         return self.pidfd >= 0 and not select.select([self.pidfd], [], [], 0)[0]
 
-    def ensure(self, config: str) -> bool:
+    def ensure(self, config: str, binary: Binary) -> bool:
         """Take over the one that runs, or start one; True where nothing was started.
 
         One that runs with another configuration or version is told to finish what it has, while
@@ -75,9 +73,11 @@ class Process:
         if known is not None and not self._answers(ADOPT_S):
             self.kill()
             known = None
-        if known == self._config_file(config):
+        file = self._config_file(config, binary)
+        if known == file:
             return True
-        self._start(config, after=self.pid)
+        replace_file(file, config)
+        self._start(file, binary, after=self.pid)
         return False
 
     def find(self) -> Path | None:
@@ -108,17 +108,25 @@ class Process:
         self._pid_file.unlink(missing_ok=True)
         self.close()
 
+    def hush(self) -> None:
+        """Tell it the same, but go on watching it."""
+        self._signal(signal.SIGUSR1)
+
+    def end(self, deadline: float) -> None:
+        """Let it end until then, a moment of ``time.monotonic``; then kill it."""
+        if self.pidfd >= 0:
+            select.select([self.pidfd], [], [], max(0.0, deadline - time.monotonic()))
+        self.kill()
+
     def close(self) -> None:
         """Leave it alone from now on."""
         if self.pidfd >= 0:
             os.close(self.pidfd)
         self.pidfd, self.pid = -1, None
 
-    def _start(self, config: str, after: int | None) -> None:
+    def _start(self, file: Path, binary: Binary, after: int | None) -> None:
         """Start one, and wait until it answers; ``after`` hands its sockets over, and finishes."""
-        file = self._config_file(config)
-        replace_file(file, config)
-        argv = [*_unprivileged(), os.fspath(self._binary.path), "-D", "-f", os.fspath(file)]
+        argv = [*_unprivileged(), os.fspath(binary.path), "-D", "-f", os.fspath(file)]
         argv += ["-p", os.fspath(self._pid_file)]
         if after:
             argv += ["-x", os.fspath(self.socket), "-sf", str(after)]
@@ -131,10 +139,10 @@ class Process:
         with contextlib.suppress(OSError):  # to protect it more than others needs CAP_SYS_RESOURCE
             Path(f"/proc/{self.pid}/oom_score_adj").write_text("-900")
 
-    def _config_file(self, config: str) -> Path:
+    def _config_file(self, config: str, binary: Binary) -> Path:
         """Return the file for a configuration; another version of the program is another, too."""
         hold = Path(__file__).with_name("hold.lua").read_text()
-        digest = hashlib.sha256((config + hold + self._binary.version).encode()).hexdigest()
+        digest = hashlib.sha256((config + hold + binary.version).encode()).hexdigest()
         return self._folder / f"{self.name}.{digest[:16]}.cfg"
 
     def _answers(self, patience_s: float) -> bool:

@@ -45,7 +45,8 @@ class Database:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._guard = _only_one(folder / "lock")
         except OSError as error:
-            raise ScheduleError(f"{folder}: {error.strerror}", status=503) from error
+            text, hint = (error.strerror or "").lower(), "MINISCHED_DATA names another folder"
+            raise ScheduleError(f"{folder}: {text}", status=503, hint=hint) from error
         try:
             self._writer = self._connect()
             self._writer.execute("PRAGMA journal_mode=WAL").fetchone()
