@@ -6,11 +6,16 @@ Nothing in it is written twice, so it cannot say anything else than what the rou
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from minirun import __version__
 
@@ -65,8 +70,46 @@ def _schemas() -> tuple[Mapping[Any, Json], Json]:
         kinds = (kind for kind in operation.answers.values() if kind is not None)
         wanted += [(kind, "serialization", adapter(kind)) for kind in kinds]
     unique = {(repr(key), mode): (key, mode, made) for key, mode, made in wanted}
-    by_key, top = TypeAdapter.json_schemas(list(unique.values()), ref_template=_REF)  # type: ignore[arg-type]
+    by_key, top = TypeAdapter.json_schemas(
+        list(unique.values()),  # type: ignore[arg-type]
+        ref_template=_REF,
+        schema_generator=_Described,
+    )
     return {key: schema for (key, _), schema in by_key.items()}, top.get("$defs", {})
+
+
+class _Described(GenerateJsonSchema):
+    """Describes a field by the text below it.
+
+    pydantic would do so itself (``use_attribute_docstrings``), but whenever a class is made: it
+    reads and parses the source, which every start of the scheduler had to wait for.
+    """
+
+    def model_schema(self, schema: Any) -> Json:  # noqa: ANN401 - pydantic's own
+        """Return a model's schema with its fields described."""
+        made = super().model_schema(schema)
+        for name, text in _texts(schema["cls"]).items():
+            if name in made.get("properties", {}):
+                made["properties"][name]["description"] = text
+        return made
+
+
+def _texts(model: type) -> dict[str, str]:
+    """Return the text below each field of a class, those of its bases included."""
+    found: dict[str, str] = {}
+    for kind in reversed(model.__mro__):
+        if not kind.__module__.startswith(f"{__package__}.") or "[" in kind.__name__:
+            continue
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(tree, ast.ClassDef)
+        for field, below in pairwise(tree.body):
+            match field, below:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    found[name] = inspect.cleandoc(text)
+    return found
 
 
 def _described(operation: Operation, models: Mapping[Any, Json]) -> Json:

@@ -18,17 +18,13 @@ T = TypeVar("T")
 class Body(BaseModel):
     """What a client sends: every field is known and has its type."""
 
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class View(BaseModel):
     """What the server answers."""
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, from_attributes=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
 
 class Query(Body):
