@@ -166,15 +166,22 @@ def scratch(name: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        for mounted in reversed(_mounts_below(folder)):
-            subprocess.run(["umount", "-l", mounted], check=False)
-        shutil.rmtree(folder)
+        wait_until(lambda: _is_removed(folder), f"{folder} is empty")
         if MANAGER == "systemd":
             subprocess.run(["systemctl", "stop", parent(name)], check=False)
         for pattern in (f"*/minirun/{name}", f"minirun/{name}"):
             for top in Path("/sys/fs/cgroup").glob(pattern):
                 for group in (*sorted(top.rglob("*/"), reverse=True), top):
                     group.rmdir()
+
+
+def _is_removed(folder: Path) -> bool:
+    """Remove a folder; False where a last process of the engine still writes there."""
+    for mounted in reversed(_mounts_below(folder)):
+        subprocess.run(["umount", "-l", mounted], check=False)
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
+    return not folder.exists()
 
 
 def _mounts_below(folder: Path) -> list[str]:

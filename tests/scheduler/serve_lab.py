@@ -169,8 +169,8 @@ class Lab:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             connection.request("GET", path, headers={"Host": f"{name}.localhost"})
-            response = connection.getresponse()
-            response.read()
+            with connection.getresponse() as response:  # it may have taken the socket over
+                response.read()
             return response.status
         finally:
             connection.close()
@@ -229,10 +229,15 @@ class Lab:
             kill_9(pid)
         if left := self.minirun("ps", "-aq", "--no-trunc").split():
             self.minirun("rm", "-fv", *left)
-        self.minirun("system", "prune", "-f")
+        # The kernel takes the links of a dead container away when it has time to.
+        wait_until(self._prune_bridge, "the bridge is gone", self.told)
         for mount in reversed(mounts_below(self.top)):
             subprocess.run(["umount", "-l", mount], check=True)
         shutil.rmtree(self.top)
+
+    def _prune_bridge(self) -> bool:
+        self.minirun("system", "prune", "-f")
+        return not Path("/sys/class/net", self.environment["MINIRUN_BRIDGE"]).exists()
 
 
 def spec(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - a body of the API

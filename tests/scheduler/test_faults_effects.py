@@ -33,7 +33,7 @@ def test_a_controller_killed_around_every_effect_loses_and_doubles_nothing(tiny:
             wait_until(lambda: stands(lab, 2, 2), "two new replicas", lab.log)
             load.wait_for(20)
         assert not load.failed
-        assert len(lab.containers()) == 2, "none is there twice, and no old one is left"
+        wait_until(lambda: len(lab.containers()) == 2, "none is twice, no old one left", lab.log)
         again(lambda: lab.client.delete("web"), "deleted")
         wait_until(lambda: not again(lab.client.deployments, "listed"), "it is gone", lab.log)
         assert not lab.containers()
