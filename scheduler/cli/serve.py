@@ -5,6 +5,7 @@ Next: ``../serve.py``.
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import click
@@ -51,9 +52,14 @@ def serve_command(
       minisched serve --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301
     _check(listen, tls_cert, tls_key, gateway_tls, gateway_pem)
+    # What is imported stays: to look through it for garbage is a sixth of the time until the API
+    # answers, and would be repeated at every full collection later on.
+    gc.disable()
     from ..places import default_places
     from ..serve import Options, serve
 
+    gc.freeze()
+    gc.enable()
     options = Options(
         places=default_places(),
         gateway="" if gateway == "none" else gateway,
