@@ -93,8 +93,8 @@ class Served:
         data = None if body is None else json.dumps(body)
         with closing(self.connect()) as connection:
             connection.request(method, path, data, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
+            with connection.getresponse() as answer:  # it may have taken the socket over
+                text = answer.read()
         is_json = "json" in (answer.getheader("Content-Type") or "")
         return answer.status, json.loads(text) if is_json and text else text
 

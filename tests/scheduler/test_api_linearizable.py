@@ -14,14 +14,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.scheduler.api_lab import SPEC
 from tests.scheduler.linearizable import Operation, is_linearizable
 from tests.scheduler.served import Served, serving
-
-# A client that hangs up leaves its socket to the collector.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 State = tuple[int, int]  # generation, replicas
 PATH = "/v1/deployments/web"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scheduler.actions import Outcome, RemoveServer, Start, Stop
@@ -16,7 +16,7 @@ from scheduler.reconcile import reconcile
 from scheduler.rollout import fenceposts
 from tests.scheduler.world import World, cpu, deployment, update
 
-CALM = settings(max_examples=60, deadline=None)
+CALM = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TIGHT = Host((Node("n0", 3000, 1 << 34), Node("n1", 3000, 1 << 34)))
 
 
