@@ -134,9 +134,9 @@ class Cli:
 
 
 @contextmanager
-def fresh() -> Iterator[Cli]:
+def fresh(below: Path | None = None) -> Iterator[Cli]:
     """Yield a command line with directories of its own, empty at the start and at the end."""
-    top = Path(tempfile.mkdtemp(prefix="minirun-"))
+    top = Path(tempfile.mkdtemp(prefix="minirun-", dir=below))
     top.chmod(0o755)
     made = Cli(
         top / "data", top / "run", make_rootfs(top / "rootfs"), f"minirun-t{os.getpid() % 10**5}"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from minirun import kernel
 from minirun.engine.home import Home
+from minirun.flags import Mount, Umount
 from tests.integration.engine_lab import Engine, make_rootfs
 from tests.integration.lifecycle_lab import Lab
 from tests.integration.oci_lab import Runtime, make_bundle
@@ -48,3 +51,21 @@ def oci(oci_bundle: Path, tmp_path: Path) -> Iterator[Runtime]:
     runtime.config(args=["true"])
     yield runtime
     runtime.delete_all()
+
+
+@pytest.fixture(scope="session")
+def memory_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder in memory: a disk takes a minute over a distribution's 10,000 files."""
+    folder = tmp_path_factory.mktemp("memory")
+    kernel.mount("none", str(folder), "tmpfs", Mount(0), "size=4g,mode=755")
+    yield folder
+    kernel.umount2(str(folder), Umount.MNT_DETACH)
+
+
+@pytest.fixture(scope="session")
+def debian(memory_disk: Path) -> Path:
+    """Return the root file system of a small Debian with nginx. Asks for mmdebstrap."""
+    rootfs = memory_disk / "debian"
+    words = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=nginx-light", "bookworm"]
+    subprocess.run([*words, str(rootfs)], check=True, capture_output=True, timeout=280)
+    return rootfs

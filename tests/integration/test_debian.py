@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,6 @@ import pytest
 pytestmark = pytest.mark.requires("root", "overlay", "net_admin", "nftables", "mmdebstrap")
 
 MINIRUN = str(Path(sys.executable).with_name("minirun"))
-
-
-@pytest.fixture(scope="module")
-def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return the root file system of a small Debian with nginx."""
-    rootfs = tmp_path_factory.mktemp("debian") / "rootfs"
-    words = ["mmdebstrap", "--quiet", "--variant=minbase", "--include=nginx-light", "bookworm"]
-    subprocess.run([*words, str(rootfs)], check=True, capture_output=True, timeout=280)
-    yield rootfs
-    subprocess.run(["rm", "-rf", "--one-file-system", str(rootfs)], check=True)
 
 
 def _minirun(*words: str) -> str:
