@@ -38,7 +38,9 @@ PATH = "/org/freedesktop/systemd1"
 MANAGER = f"{BUS}.Manager"
 #: systemd answers in milliseconds; a machine that boots has a queue of jobs.
 TIMEOUT_S = 30.0
+PROPERTIES = "org.freedesktop.DBus.Properties"
 _GONE = (f"{BUS}.NoSuchUnit", f"{BUS}.UnitNotLoaded")
+_VANISHED = ("org.freedesktop.DBus.Error.UnknownObject",)
 
 
 class SystemdDriver(V2Driver):
@@ -55,6 +57,8 @@ class SystemdDriver(V2Driver):
         self._starting = False
         self._resources: Resources | None = None
         self._owner: tuple[int, int] | None = None
+        #: Tells our scope from that of another create: whoever forks after this keeps the number.
+        self._title = f"minirun container {self.unit.name}, made by process {os.getpid()}"
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
@@ -105,11 +109,18 @@ class SystemdDriver(V2Driver):
             super().delegate(*self._owner)
 
     def delete(self) -> None:
-        """Remove the groups inside, and let systemd forget the scope."""
-        super().delete()
-        if os.path.isdir("/run/systemd/system"):
-            with Manager() as manager:
-                manager.stop(self.unit.name)
+        """Remove the groups inside, and let systemd forget the scope.
+
+        Of two creates of one name one fails to start; the other's scope is not its to take back.
+        """
+        if not os.path.isdir("/run/systemd/system"):
+            super().delete()
+            return
+        with Manager() as manager:
+            if self._starting and manager.description(self.unit.name) != self._title:
+                return
+            super().delete()
+            manager.stop(self.unit.name)
 
     # ── limits ────────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +136,7 @@ class SystemdDriver(V2Driver):
 
     def _description(self) -> list[Property]:
         return [
-            ("Description", ("s", f"minirun container {self.unit.name}")),
+            ("Description", ("s", self._title)),
             ("Slice", ("s", self.unit.slice)),
             ("PIDs", ("au", [os.getpid()])),
             ("Delegate", ("b", True)),
@@ -176,6 +187,15 @@ class Manager:
         self._job("StopUnit", "ss", (unit, "replace"), fine=_GONE)
         self._call("ResetFailedUnit", "s", (unit,), fine=_GONE)
 
+    def description(self, unit: str) -> str:
+        """Return what whoever made a unit called it; "" where there is none."""
+        found = self._call("GetUnit", "s", (unit,), fine=_GONE)
+        if not found:
+            return ""
+        words = (f"{BUS}.Unit", "Description")
+        told = self._call("Get", "ss", words, path=found[0], interface=PROPERTIES, fine=_VANISHED)
+        return str(told[0][1]) if told else ""
+
     def set_properties(self, unit: str, given: Iterable[Property]) -> None:
         """Change properties until the unit ends."""
         if changes := list(given):
@@ -202,12 +222,19 @@ class Manager:
                 return
 
     def _call(
-        self, method: str, signature: str, arguments: tuple[object, ...], fine: tuple[str, ...] = ()
+        self,
+        method: str,
+        signature: str,
+        arguments: tuple[object, ...],
+        fine: tuple[str, ...] = (),
+        *,
+        path: str = PATH,
+        interface: str = MANAGER,
     ) -> tuple[Any, ...]:
         """Return the reply's body; empty where the error is one of those that are fine."""
         from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call
 
-        where = DBusAddress(PATH, bus_name=BUS, interface=MANAGER)
+        where = DBusAddress(path, bus_name=BUS, interface=interface)
         reply = self._send(new_method_call(where, method, signature or None, arguments))
         if reply.header.message_type is not MessageType.error:
             body: tuple[Any, ...] = reply.body

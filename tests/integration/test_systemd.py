@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from minirun.cgroups.systemd import SystemdDriver
+from minirun.decode import decode
+from minirun.errors import StepError
+from minirun.host import probe
+from minirun.lifecycle import Container, Request
+from minirun.spec import Spec
 from tests.integration.unified_lab import Lab, laboratory, wait_for
 
 pytestmark = pytest.mark.requires("root", "cgroup2", "busybox", "systemd")
@@ -89,6 +95,20 @@ def test_second_container_of_a_name_is_refused(lab: Lab) -> None:
     refused = lab.call("run", "d", check=False)
     assert refused.code == 1
     assert f"unit {NAME} exists" in refused.stderr
+
+
+def test_create_that_loses_the_race_for_a_name_leaves_the_winner_alone(
+    lab: Lab, state_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What if both looked before either had started its scope? Here the second never looks."""
+    lab.start("sleep 1000")
+    monkeypatch.setattr(SystemdDriver, "exists", lambda _: False)
+    late = Container(str(state_root), "late", probe())
+    request = Request("late", str(lab.bundle), cgroup_manager="systemd")
+    with pytest.raises(StepError, match="systemd refuses StartTransientUnit"):
+        late.create(decode(Spec, lab.config), request)
+    assert shown("ActiveState") == "active"
+    assert lab.status() == "running"
 
 
 def test_path_without_a_slice_is_refused_before_anything_happens(lab: Lab) -> None:
