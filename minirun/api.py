@@ -1,7 +1,7 @@
 """Containers for a program with threads: the front door for the scheduler, and for anybody else.
 
     containers = Containers(default_home())
-    record = containers.create(RunOptions(command=("sleep", "60")), "./rootfs")
+    record = containers.create(RunOptions(command=("sleep", "60")), "busybox")
     containers.start(record.id)
 
 A process with threads must not fork: the child would have their locks, and none of them. So
@@ -83,12 +83,13 @@ class Containers:
             ImageError: there is no such image here, or it would have to be built first.
         """
         from .engine.images import Target, of_image
-        from .image.sniff import IMAGE_NAME, ROOTFS, sniff
+        from .image.sniff import ROOTFS, sniff
 
+        if not os.path.isabs(image):
+            # Whatever the current directory has under that name: a program is not a command line.
+            return of_image(image, "it is a name", self.home.images.resolve(image))
         found = sniff(image)
-        if found.kind == IMAGE_NAME:
-            return of_image(image, found.why, self.home.images.resolve(image))
-        if found.kind == ROOTFS and os.path.isabs(image):
+        if found.kind == ROOTFS:
             return Target(image, found.why, lowers=(image,))
         raise ImageError(
             f"{image} is not the name of a stored image",
@@ -100,20 +101,13 @@ class Containers:
     def create(self, options: RunOptions, image: str) -> ContainerRecord:
         """Make a container that can be started.
 
-        Volumes begin empty, whatever the image has in their place: filling one needs a fork.
-
         Raises:
             MinirunError: it cannot be had with this image on this host; nothing is left.
         """
-        from .container.specify import anonymous_volumes
         from .engine.create import create
-        from .record import replace
+        from .engine.volumes import fill_by_process
 
-        target = self.target(image)
-        declared = anonymous_volumes(options, target.config)
-        volumes = (*options.mounts, *(MountRequest("volume", path) for path in declared))
-        mounts = tuple(replace(m, no_copy=True) if m.type == "volume" else m for m in volumes)
-        return create(self.home, replace(options, mounts=mounts), target)
+        return create(self.home, options, self.target(image), fill_by_process)
 
     def start(self, container_id: str) -> int:
         """Start a container and return its pid once the program runs.

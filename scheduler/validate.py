@@ -88,6 +88,9 @@ def _range(path: str, value: float, low: float, high: float) -> Iterator[Problem
 def _template(template: Template) -> Iterator[Problem]:
     if not template.image.strip():
         yield Problem("image", "is missing")
+    elif template.image.startswith(("/", ".", "~")):
+        # A path would make a replica of the host's own files, whoever asks for it.
+        yield Problem("image", f"{template.image!r} is a path: name an image of the store")
     if template.port is not None:
         yield from _range("port", template.port, 1, 65535)
         if template.socket:

@@ -29,12 +29,14 @@ from .volumes import fill_fresh_volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from ..container.options import RunOptions
     from ..spec import Device, Seccomp
     from .home import Home
     from .images import Target
+
+    Fill = Callable[[Home, Mapping[str, str], tuple[str, ...], Collection[str]], None]
 
 _NO_TIME = 10
 
@@ -46,8 +48,16 @@ class _Volumes(Record):
     anonymous: tuple[str, ...]
 
 
-def create(home: Home, options: RunOptions, target: Target) -> ContainerRecord:
+def create(
+    home: Home, options: RunOptions, target: Target, fill: Fill = fill_fresh_volumes
+) -> ContainerRecord:
     """Make a container that can be started.
+
+    Args:
+        home: where.
+        options: how.
+        target: of what.
+        fill: gives new volumes their first content.
 
     Raises:
         MinirunError: an option cannot be had with this image on this host; nothing is left.
@@ -69,7 +79,8 @@ def create(home: Home, options: RunOptions, target: Target) -> ContainerRecord:
         record = replace(record, volumes=volumes.by_target, anonymous=volumes.anonymous)
         record = replace(record, args=spec.process.args if spec.process else ())
         home.containers.write(record)
-        fill_fresh_volumes(home, volumes.by_target, target.lowers, options.mounts)
+        untouched = {request.target for request in options.mounts if request.no_copy}
+        fill(home, volumes.by_target, target.lowers, untouched)
     except BaseException:
         home.containers.remove(container_id)
         raise

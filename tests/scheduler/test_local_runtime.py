@@ -89,6 +89,22 @@ def test_a_replica_gets_what_its_template_says(lab: LocalLab) -> None:
     assert "ro" in printed.split("\n"), "its root is read-only"
 
 
+def test_a_new_volume_begins_with_what_the_image_has_there(lab: LocalLab) -> None:
+    """What if one that filled it was killed over that? The next one does it, and all of it."""
+    lab.home.volumes.ensure("bins")
+    Path(lab.home.volumes.path("bins"), "busybox").write_text("half of it")
+    order = {"port": None, "command": ("sleep", "1000"), "volumes": (BINS,)}
+    for name in ("web.1", "web.2"):  # both at once: one of them fills it
+        lab.start(name, "sh", **order)
+    for name in ("web.1", "web.2"):
+        lab.running(name)
+    assert not lab.home.volumes.get("bins").fresh
+
+
+#: Without the image's content in it nothing could be run at all.
+BINS = Volume("volume", "/bin", "bins")
+
+
 def test_secrets_are_on_no_disk_and_nobody_else_s(lab: LocalLab) -> None:
     script = "stat -c '%a %u' /run/secrets/mine; df /run/secrets | tail -1; cat; sleep 100"
     sh(lab, script, secrets=(Secret("key", "mine", uid=7, mode=0o400),))
