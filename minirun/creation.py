@@ -106,6 +106,7 @@ class Creation:
             layers=self.directory.file("layers"),
             cgroup=cgroup,
             cgroup_directories=directories,
+            cgroup_manager=self.cgroup_manager,
             seccomp=self._filter(),
             network=request.network,
             pivot=request.pivot,

@@ -8,8 +8,8 @@
         without  the host is littered with our mounts, and pivot_root gives EINVAL
 
 The words are the steps' own (``steps/``), and a test compares the calls with what strace sees, so
-what is told is what is done. Lanes: R is the runtime on the host, M the process in between, I the
-container's own first process.
+what is told is what is done. Lanes: R is the runtime on the host, M the process in between, where
+one is needed, I the container's own first process.
 
 ``document`` returns, for ``--format json``::
 
@@ -37,7 +37,11 @@ if TYPE_CHECKING:
     #: {step id: what it consists of, as (call, why)}
     Details = Mapping[str, Sequence[tuple[str, str]]]
 
-LANES = {"R": "runtime, on the host", "M": "in between", "I": "the container's init"}
+LANES = {
+    "R": "runtime, on the host",
+    "M": "in between, only where namespaces are joined",
+    "I": "the container's init",
+}
 _BOLD, _DIM, _LANE, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[36m", "\x1b[0m"
 _LONGEST = 160
 

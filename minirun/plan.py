@@ -7,6 +7,7 @@ Whatever can fail by inspection fails here, before the first effect.
 Every line is one step, in the order in which it happens. The order is the kernel's, not ours:
 
 * cgroup before the first fork: there is no instant without limits.
+* a process in between only where something is joined: there is no way back out of that.
 * user namespace first of all namespaces: the others then belong to it, and to its root.
 * join the cgroup before the cgroup namespace is made: its root is where its maker stands.
 * private mounts before the rootfs is mounted: otherwise the host sees our mounts.
@@ -66,6 +67,7 @@ class Setting(Record):
         layers: an empty directory for id-mapped layers.
         cgroup: the group's path below each hierarchy; "" for none.
         cgroup_directories: {controller: absolute directory}.
+        cgroup_manager: who makes it; systemd moves only processes whose pid it knows.
         seccomp: the compiled filter.
         network: describes what will be attached; "" for nothing.
         pivot: False moves the root instead (``--no-pivot``).
@@ -80,6 +82,7 @@ class Setting(Record):
     layers: str = ""
     cgroup: str = ""
     cgroup_directories: tuple[tuple[str, str], ...] = ()
+    cgroup_manager: str = "cgroupfs"
     seccomp: Filter | None = None
     network: str = ""
     pivot: bool = True
@@ -116,6 +119,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     groups = parts.groups_made(setting, host, linux)
     binds = parts.prepared_binds(spec, host)
     new = parts.new_namespaces(linux)
+    between = parts.needs_intermediate(linux, host, setting) or binds
     nnp = process.no_new_privileges
     kept = setting.seccomp
     seccomp = filters.LoadSeccomp(kept.program, kept.flags) if kept else None
@@ -125,9 +129,10 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         setting.cgroup and limits.CreateCgroup(setting.cgroup, linux.resources, (), groups),
         setting.cgroup and parts.delegation(spec, host, new, groups),
         Clone.CLONE_NEWUSER in new and parts.create_user_namespace(linux),
-        handoff.ForkIntermediate(),  # a child enters, we stay outside
-        groups and limits.JoinCgroup(groups),  # its children are born inside
+        # A child enters, we stay outside. It forks PID 1, or it is PID 1: if nothing is joined.
+        handoff.ForkIntermediate() if between else handoff.ForkInitDirectly(new & parts.PID),
         process.oom_score_adj is not None and limits.SetOomScore(process.oom_score_adj),
+        groups and (limits.JoinCgroup(groups) if between else limits.JoinCgroupAsInit(groups)),
         binds and trees.OpenTrees(binds, parts.joined_userns(linux)),  # while we can reach them
         setting.overlay
         and Clone.CLONE_NEWUSER in new
@@ -135,8 +140,8 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         parts.shares(linux) and joining.HideFromContainer(),  # before anybody inside can see us
         parts.joins(linux, new),  # the user namespace first, then the others
         Clone.CLONE_NEWUSER in parts.separate(linux) and namespaces.BecomeNamespaceRoot(),
-        parts.unshare_pid(linux, new),  # for the next child
-        handoff.ForkInit(),  # PID 1
+        between and parts.unshare_pid(linux, new),  # for the next child
+        between and handoff.ForkInit(),  # PID 1
         namespaces.NewSession(keyring=setting.keyring),  # no keys, no ptrace
         new & parts.REST and namespaces.UnshareRest(new & parts.REST),  # mounts, names, network
         Clone.CLONE_NEWNET in new and namespaces.LoopbackUp(),  # 127.0.0.1 answers

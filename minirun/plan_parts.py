@@ -46,6 +46,7 @@ NAMESPACES = {
 }
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+PID = Clone.CLONE_NEWPID
 REST = (
     Clone.CLONE_NEWNS
     | Clone.CLONE_NEWUTS
@@ -94,6 +95,18 @@ def create_user_namespace(linux: Linux) -> Step:
 def shares(linux: Linux) -> bool:
     """Whether a namespace is joined, in which somebody may already live."""
     return any(entry.path for entry in linux.namespaces)
+
+
+def needs_intermediate(linux: Linux, host: Host, setting: Setting) -> bool:
+    """Whether a child of ours forks init, because it goes where we could not come back from.
+
+    The host's root makes a PID namespace for its next child, and takes its own back. Out of a user
+    namespace there is no way, and whoever joins another container's is seen there. systemd must be
+    told the pid of who joins the group, and init knows itself as 1.
+    """
+    away = Clone.CLONE_NEWUSER | Clone.CLONE_NEWTIME
+    entered = bool(new_namespaces(linux) & away) or shares(linux)
+    return entered or host.rootless or setting.cgroup_manager == "systemd"
 
 
 def joins(linux: Linux, new: Clone) -> list[Step]:

@@ -1,7 +1,8 @@
 """Walk a plan: fork the lanes, pass the baton, undo on failure.
 
-All three processes hold the same plan. The runtime process walks it from the first step to the
-last; where the next step belongs to another lane it hands over with ``go`` and waits for ``done``.
+All processes, two or three, hold the same plan. The runtime process walks it from the first step to
+the last; where the next step belongs to another lane it hands over with ``go`` and waits for
+``done``.
 The protocol is drawn in ``sync.py``; what each step does is in ``steps/``.
 
 A failure anywhere comes back here as a StepError. Then the children are killed and everything that
@@ -56,8 +57,8 @@ def create(plan: Plan, context: Context, observe: Observer | None = None) -> Non
     ours, theirs = Channel.pair()
     context.channel = ours
     context.spawn = lambda lane: _spawn(plan, context, lane, theirs, observe=observe is not None)
-    # Init is the child of a child that ends: whoever is the nearest subreaper adopts it. Only for
-    # so long: later orphans are not ours, and would stay zombies with us.
+    # Where init is the child of a child that ends, the nearest subreaper adopts it. Only for so
+    # long: later orphans are not ours, and would stay zombies with us.
     was_subreaper = kernel.prctl_get_child_subreaper()
     kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
@@ -131,10 +132,11 @@ def _spawn(plan: Plan, context: Context, lane: str, channel: Channel, *, observe
     """Fork a process for a lane; only the parent returns."""
     # The collector would touch, and so copy, every page that parent and child share.
     gc.freeze()
+    first = context.channel is not channel  # forked by the runtime, not by the intermediate
     pid = os.fork()
     if pid == 0:
         try:
-            if lane == "M":
+            if first:
                 _leave_the_caller(context, channel)
             _live(plan, context, lane, channel, observe=observe)
         finally:
@@ -249,7 +251,7 @@ def _reap(pid: int) -> None:
 
 def _abandon(context: Context) -> None:
     """Kill what was started, take back what was done."""
-    for pid in (context.init_pid, context.child_pid):
+    for pid in {context.init_pid, context.child_pid}:
         if pid:
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The conversation between the processes of one start.
 
-Three processes walk the same plan; each applies only the steps of its own lane. Whoever holds the
-baton acts, everybody else waits:
+The processes of a start walk the same plan; each applies only the steps of its own lane. Whoever
+holds the baton acts, everybody else waits:
 
     R runtime process          M intermediate             I container init
     ─────────────────          ──────────────             ────────────────
@@ -16,6 +16,8 @@ baton acts, everybody else waits:
           ◀────────────────────────────────────────────── done(j, facts, fds)
     write state.json: created
     go(k) ──────────────────────────────────────────────▶ wait-for-start … execve
+
+Where nothing is joined there is no M: the runtime forks init, and says go to it first.
 
 An error replaces ``done``: the step, the errno and the hint travel as data, never as a traceback.
 End of file means that the other side is gone: a child that sees it ends itself, so no half-made

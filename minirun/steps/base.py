@@ -8,7 +8,7 @@ The runner applies steps, ``explain`` prints them, tests assert on them: there i
 A step belongs to a lane, the process it must happen in:
 
     R  runtime process    on the host, with the caller's privileges
-    M  intermediate       between the host and the new namespaces
+    M  intermediate       between the host and namespaces that are joined; often not needed
     I  init               inside; becomes the container's process
 
 Next: ``namespaces.py``, then the other modules of this package in the order of ``plan.py``.
@@ -37,7 +37,7 @@ class Context:
         bundle: absolute path of the bundle; relative paths of the spec start here.
         state_dir: the container's directory below the state root.
         channel: to the runtime process (in M and I), to the child (in R).
-        child_pid: pid of M, seen from R.
+        child_pid: pid of the first child, seen from R: M, or I where there is no M.
         init_pid: pid of I, seen from the runtime's PID namespace.
         rootfs_fd: O_PATH fd of the assembled root file system (in I).
         proc_fd: a private, detached procfs of the new PID namespace (in I); see ``procfs.py``.

@@ -10,6 +10,7 @@ import os
 from .. import inroot, kernel
 from ..errors import SyscallError
 from ..executable import explain_exec_error, find_executable
+from ..flags import spell
 from ..hooks import run_hooks
 from .base import Context, Step, quoted
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import signal
     from typing import ClassVar
 
+    from ..flags import Clone
     from ..spec import Hook
 else:
     # The C half has all that is needed; the Python half builds enums for 3 ms.
@@ -62,6 +64,41 @@ class ForkInit(Step):
     def apply(self, context: Context) -> None:
         """The intermediate reports the pid and ends; init is adopted by the runtime."""
         context.init_pid = context.spawn("I")
+
+
+class ForkInitDirectly(ForkInit):
+    """Nothing is to be joined, so the runtime itself forks PID 1: one process less to make."""
+
+    lane: ClassVar = "R"
+    why: ClassVar = "the next child is PID 1 of a process tree of its own; we stay outside"
+    man: ClassVar = "unshare(2), pid_namespaces(7), setns(2)"
+    without: ClassVar = "kill and ps in the container reach the host's processes"
+
+    #: CLONE_NEWPID, or nothing where the processes of the host are shared.
+    flags: Clone
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """Unsharing this namespace moves nobody but the children to come."""
+        if not self.flags:
+            return super().call
+        flags = spell(self.flags)
+        return (f"unshare({flags})", *super().call, f"setns(fd, {flags})")
+
+    def apply(self, context: Context) -> None:
+        """Take our own namespace back at once: no later child of ours belongs in there.
+
+        That needs CAP_SYS_ADMIN in the user namespace which ours belongs to.
+        """
+        own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            kernel.unshare(self.flags)
+            try:
+                context.init_pid = context.child_pid = context.spawn("I")
+            finally:
+                kernel.setns(own, self.flags)
+        finally:
+            os.close(own)
 
 
 class AttachNetwork(Step):

@@ -90,7 +90,7 @@ class DelegateCgroup(Step):
 
 
 class JoinCgroup(Step):
-    """The intermediate process moves itself in; whatever it forks is born inside."""
+    """The first child moves itself in; whatever it forks is born inside."""
 
     lane: ClassVar = "M"
     id: ClassVar = "join-cgroup"
@@ -110,6 +110,12 @@ class JoinCgroup(Step):
         """Itself, because moving a single thread is far cheaper than moving a process."""
         assert context.cgroup is not None
         context.cgroup.join()
+
+
+class JoinCgroupAsInit(JoinCgroup):
+    """The same where init is the first child: it is already in its PID namespace, and alone."""
+
+    lane: ClassVar = "I"
 
 
 class SetRlimits(Step):

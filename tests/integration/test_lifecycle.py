@@ -12,8 +12,11 @@ import subprocess
 import pytest
 
 from minirun.errors import NotFoundError, StateError, StepError
+from minirun.flags import Clone
 from minirun.host import probe
 from minirun.lifecycle import Container
+from minirun.steps.base import Context
+from minirun.steps.handoff import ForkInitDirectly
 from tests.integration.engine_lab import kill_hard
 from tests.integration.lifecycle_lab import Json, Lab, footprint, fork
 
@@ -39,6 +42,23 @@ def test_life_from_create_to_delete(lab: Lab) -> None:
     container.delete()
     with pytest.raises(NotFoundError):
         container.state()
+
+
+def test_create_leaves_its_caller_where_it_was(lab: Lab) -> None:
+    """What if the runtime forgot its way back? Its next child would be in the container."""
+
+    def home() -> bool:
+        ours, childrens = (os.readlink(f"/proc/self/ns/{n}") for n in ("pid", "pid_for_children"))
+        return ours == childrens
+
+    container = lab.container()
+    lab.create(container, lab.config("sleep", "1000"))
+    assert home()
+    lab.create(lab.container(), lab.config("true"))  # and so the next one is a sister, not inside
+    context = Context("x", "/", "/")
+    with pytest.raises(RuntimeError, match="without what its steps need"):
+        ForkInitDirectly(Clone.CLONE_NEWPID).apply(context)  # there is nothing to fork it with
+    assert home()
 
 
 @pytest.mark.requires("cgroups")

@@ -184,7 +184,9 @@ def test_terminal_has_a_size_that_follows_its_client(engine: Engine) -> None:
 
 def test_terminal_passes_control_c_on(engine: Engine) -> None:
     session = engine.start(
-        engine.create("sh", "-c", "trap 'exit 9' INT; echo ready; cat", tty=True)
+        engine.create(
+            "sh", "-c", "trap 'exit 9' INT; echo ready; while :; do sleep 1; done", tty=True
+        )
     )
     session.wait_until_started()
     expect(session, b"ready")

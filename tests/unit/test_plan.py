@@ -9,12 +9,14 @@ import pytest
 from minirun.decode import decode
 from minirun.errors import SpecError
 from minirun.flags import Clone
-from minirun.host import probe
+from minirun.host import Host, probe
 from minirun.plan import Filter, Plan, Setting, plan_create
+from minirun.record import replace
 from minirun.spec import Spec
 from minirun.steps.overlay import Overlay
 
 GROUPS = (("memory", "/sys/fs/cgroup/memory/minirun/x"),)
+CONFIG = {"ociVersion": "1.2.0", "root": {"path": "r"}, "linux": {"namespaces": [{"type": "pid"}]}}
 KINDS = ("mount", "pid", "uts", "ipc", "network", "cgroup")
 
 
@@ -69,10 +71,9 @@ def order(made: Plan, *ids: str) -> list[int]:
 
 
 CONSTRAINTS = [
-    ("create-cgroup", "fork-intermediate"),
-    ("join-cgroup", "unshare-pid"),
+    ("create-cgroup", "fork-init"),
+    ("fork-init", "join-cgroup"),
     ("join-cgroup", "unshare-rest"),
-    ("unshare-pid", "fork-init"),
     ("unshare-rest", "make-mounts-private"),
     ("make-mounts-private", "mount-rootfs"),
     ("mount-rootfs", "bind-rootfs"),
@@ -139,6 +140,31 @@ def test_plan_refuses_an_idmap_without_mappings() -> None:
     with pytest.raises(SpecError, match="no mappings") as caught:
         plan_create(decode(Spec, config), probe(), Setting("x", "/r"))
     assert caught.value.path == "$.mounts[0]"
+
+
+def test_plan_without_anything_to_join_has_nobody_in_between() -> None:
+    lanes = "".join(step.lane for step in plan().steps)
+    assert lanes.startswith("RRI")
+    assert "M" not in lanes
+
+
+@pytest.mark.parametrize("kind", ["user", "time", "network"])
+def test_plan_that_enters_what_cannot_be_left_has_somebody_in_between(kind: str) -> None:
+    others = [{"type": other} for other in KINDS if other != kind]
+    entry = {"type": kind, **({"path": "/proc/1/ns/net"} if kind == "network" else {})}
+    made = plan(remapped=kind == "user", namespaces=[*others, entry])
+    fork, group, init = order(made, "fork-intermediate", "join-cgroup", "fork-init")
+    assert fork < group < init
+    assert {made.steps[group].lane, made.steps[init].lane} == {"M"}
+
+
+def test_plan_of_a_user_or_for_systemd_has_somebody_in_between() -> None:
+    """Neither may take the host's PID namespace back, nor name a pid from inside its own."""
+    spec, setting = decode(Spec, CONFIG), Setting("x", "/r")
+    assert plan_create(spec, Host(), setting).find("fork-init").lane == "R"
+    for host, manager in ((Host(uid=1000), "cgroupfs"), (Host(), "systemd")):
+        made = plan_create(spec, host, replace(setting, cgroup_manager=manager))
+        assert made.find("fork-init").lane == "M"
 
 
 def test_plan_has_its_lanes_in_one_piece() -> None:
