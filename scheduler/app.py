@@ -3,8 +3,10 @@
     request ─▶ blueprint ─▶ operation (who, what) ─▶ control (one transaction) ─▶ store
                                                                  └─▶ problem+json on the way back
 
-The app keeps no state of its own but its open streams. Run it with threads in one process:
-``gunicorn --worker-class scheduler.worker.PatientWorker --workers 1``. Next: ``api/``.
+The pages (``web/``) are blueprints beside the API's, on the same control. The app keeps no state of
+its own but its open streams, and the samples behind the pages' curves. Run it with threads in one
+process: ``gunicorn --worker-class scheduler.worker.PatientWorker --workers 1``. Next: ``api/``,
+``web/``.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from flask import Flask, Response
 from .api import access, actions, deployments, events, health, host, openapi, problems, replicas
 from .api.streams import Streams
 from .control import Control
+from .web import forms, layout, live, pages
+from .web.history import History
 
 MAX_BODY_BYTES = 1 << 20
 MAX_STREAMS = 32
@@ -25,14 +29,20 @@ MAX_STREAMS = 32
 
 @dataclass(slots=True)
 class Hub:
-    """What belongs to one app: its control and its streams."""
+    """What belongs to one app: its control, its streams, and what it remembers of the traffic."""
 
     control: Control
     streams: Streams
+    history: History
+
+    def begin(self) -> None:
+        """Begin to remember; once, in the process that serves."""
+        self.history.begin()
 
     def close(self) -> None:
         """Let every stream end; for the end of the process."""
         self.streams.close()
+        self.history.close()
 
 
 def create_app(control: Control, *, max_streams: int = MAX_STREAMS) -> Flask:
@@ -45,9 +55,10 @@ def create_app(control: Control, *, max_streams: int = MAX_STREAMS) -> Flask:
     """
     app = Flask("scheduler", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    app.extensions["minisched"] = Hub(control, Streams(max_streams))
+    app.extensions["minisched"] = Hub(control, Streams(max_streams), History(control))
     problems.install(app)
-    for room in (deployments, actions, replicas, events, host, access, health):
+    layout.install(app)
+    for room in (deployments, actions, replicas, events, host, access, health, pages, forms, live):
         app.register_blueprint(room.bp)
     _serve_document(app)
     return app

@@ -9,8 +9,10 @@ May not answer requests. Next: ``api/operation.py``.
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from flask import Request
 
@@ -19,6 +21,7 @@ from minirun import ScheduleError
 from .control import Control
 from .store import Scope
 
+_OURS = re.compile(r"(?:[^.]*|.*\.localhost|\d+(?:\.\d+){3}|\[.*\])(?::\d+)?")
 _HINT = "send Authorization: Bearer <token>, or use the Unix socket"
 
 
@@ -75,11 +78,16 @@ def identify(control: Control, request: Request) -> Caller:
 def _refuse_other_sites(request: Request) -> None:
     """Refuse what a browser sends for another site through a port that leads to the socket.
 
+    A site whose name suddenly means this machine (DNS rebinding) is of one origin with itself; it
+    is known by the name: ours has no dot, or is an address, or ends in localhost.
+
     Raises:
         ScheduleError: it comes from another origin (403).
     """
     site = request.headers.get("Sec-Fetch-Site", "none")
-    if site not in {"none", "same-origin"} or "Origin" in request.headers:
+    origin = request.headers.get("Origin")
+    is_other = origin is not None and urlsplit(origin).netloc != request.host
+    if site not in {"none", "same-origin"} or is_other or not _OURS.fullmatch(request.host):
         text = "another site may not use the socket"
         raise ScheduleError(text, status=403, hint="use a program, or a token over TCP")
 

@@ -1,0 +1,196 @@
+"""Headless Chromium, spoken to over the DevTools protocol's pipe: no driver, no port, no library.
+
+Messages are JSON, each ended by a zero byte; commands have numbers, which their answers repeat, and
+what happens in between is an event. See: https://chromedevtools.github.io/devtools-protocol/.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PATIENCE_S = 30.0
+_OPTIONS = (
+    "--headless=new",
+    "--no-sandbox",  # it would need a user of its own; what it opens is ours alone
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-extensions",
+    "--no-first-run",
+    "--no-proxy-server",
+    # Whatever is not this host does not exist, so nothing can be asked for there.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--remote-debugging-pipe",
+)
+
+
+class Page:
+    """One tab. It remembers what it asked for, what it said on the console and what went wrong."""
+
+    def __init__(self, reads: int, writes: int) -> None:
+        self._reads, self._writes = reads, writes
+        self._rest = b""
+        self._number = 0
+        self._session = ""
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        opened = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = opened["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.ask(f"{domain}.enable")
+
+    # ---- the protocol ----
+
+    def ask(self, method: str, **parameters: object) -> dict[str, Any]:
+        """Send a command and return its answer."""
+        self._number += 1
+        wanted = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            wanted["sessionId"] = self._session
+        os.write(self._writes, json.dumps(wanted).encode() + b"\0")
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            message = self._next(until)
+            if message.get("id") == self._number:
+                assert "error" not in message, (method, message["error"])
+                found: dict[str, Any] = message["result"]
+                return found
+
+    def _next(self, until: float) -> dict[str, Any]:
+        while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._reads], [], [], max(0.0, until - time.monotonic()))
+            assert ready, "Chromium does not answer"
+            piece = os.read(self._reads, 1 << 16)
+            assert piece, "Chromium has ended"
+            self._rest += piece
+        text, _, self._rest = self._rest.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        self._note(message.get("method", ""), message.get("params", {}))
+        return message
+
+    def _note(self, event: str, found: dict[str, Any]) -> None:
+        if event == "Network.requestWillBeSent":
+            self.requests.append(found["request"]["url"])
+        elif event == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(found["exceptionDetails"]))
+        elif event == "Runtime.consoleAPICalled" and found["type"] in {"error", "warning"}:
+            self.complaints.append(json.dumps(found["args"]))
+        elif event == "Log.entryAdded" and found["entry"]["level"] in {"error", "warning"}:
+            self.complaints.append(json.dumps(found["entry"]))
+
+    # ---- what a person does ----
+
+    def open(self, address: str) -> None:
+        """Go to an address, and wait until it is loaded."""
+        self.ask("Page.navigate", url=address)
+        self.wait(f"location.href.startsWith({json.dumps(address)}) && {_LOADED}")
+
+    def run(self, expression: str) -> Any:  # noqa: ANN401 - any JSON
+        """Return what an expression comes to, in the page."""
+        answer = self.ask(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait(self, condition: str) -> None:
+        """Wait until an expression is true; the page itself looks, at each of its frames."""
+        until = time.monotonic() + PATIENCE_S
+        while not self._holds(condition):
+            assert time.monotonic() < until, (condition, self.text("body"))
+
+    def _holds(self, condition: str) -> bool:
+        """Look for a second; False too where the page went away meanwhile."""
+        promise = f"""new Promise((resolve) => {{
+            const until = performance.now() + 1000;
+            const look = () => {{
+                const found = Boolean({condition});
+                if (found || performance.now() > until) resolve(found); else setTimeout(look, 20);
+            }};
+            look();
+        }})"""
+        try:
+            return bool(self.run(promise))
+        except AssertionError as error:
+            if "Chromium" in str(error):
+                raise
+            return False
+
+    def text(self, selector: str) -> str:
+        """Return the text that is seen of an element."""
+        return str(self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
+
+    def type(self, selector: str, text: str) -> None:
+        """Put the cursor into a field, mark what is there, and type."""
+        self.run(f"document.querySelector({json.dumps(selector)}).select()")
+        self.ask("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        """Click with the mouse on the middle of an element; wait for the page that it leads to."""
+        element = f"document.querySelector({json.dumps(selector)})"
+        self.run(f"{element}.scrollIntoView({{block: 'center'}}); window.isOld = true")
+        box = self.run(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({_BOX.format(element)})")
+        for kind in ("mousePressed", "mouseReleased"):
+            at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 1}
+            self.ask("Input.dispatchMouseEvent", type=kind, **at)
+        self.wait(f"!window.isOld && {_LOADED}")
+
+    def picture(
+        self, file: Path, *, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> None:
+        """Write what is seen into a PNG."""
+        shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.ask("Emulation.setDeviceMetricsOverride", **shape)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+        found = self.ask("Page.captureScreenshot")
+        file.write_bytes(base64.b64decode(found["data"]))
+
+
+_LOADED = "document.readyState === 'complete'"
+_BOX = "{}.getBoundingClientRect()"
+
+
+@contextmanager
+def chromium() -> Iterator[Page]:
+    """Start Chromium in a profile of its own; nothing of it is left afterwards."""
+    profile = tempfile.mkdtemp(prefix="chromium-")
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    # It reads from 3 and writes to 4, whatever our own numbers are.
+    shell = 'exec 3<&"$0" 4>&"$1"; shift; exec "$@"'
+    words = ["sh", "-c", shell, str(theirs_in), str(theirs_out), "chromium", *_OPTIONS]
+    process = subprocess.Popen(
+        [*words, f"--user-data-dir={profile}"],
+        pass_fds=(theirs_in, theirs_out),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "HOME": profile},
+        start_new_session=True,
+    )
+    os.close(theirs_in)
+    os.close(theirs_out)
+    try:
+        yield Page(ours_in, ours_out)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        os.close(ours_in)
+        os.close(ours_out)
+        shutil.rmtree(profile, ignore_errors=True)
