@@ -24,7 +24,7 @@ from tests.integration.lifecycle_lab import Lab, footprint, fork, full, steps_of
 
 pytestmark = pytest.mark.requires("root", "overlay", "busybox")
 
-#: How many moments of start and of delete are tried, evenly spread over the lines they run.
+#: How many moments of create, start and delete are tried, evenly spread over the lines they run.
 MOMENTS = 24
 OURS = os.path.dirname(creation.__file__)
 
@@ -52,26 +52,57 @@ class Broken(Step):
         raise MinirunError("broken on purpose")
 
 
+class Deadly(Broken):
+    """A step at which its process ends, as for want of memory: init would survive its own kill."""
+
+    id = "deadly"
+
+    def apply(self, context: Context) -> None:
+        del context
+        os._exit(1)
+
+
+def break_step(monkeypatch: pytest.MonkeyPatch, index: int, broken: type[Broken]) -> None:
+    """Put a broken step in the place of one of every plan."""
+
+    def breaking(*args: Any) -> Plan:  # noqa: ANN401
+        steps = list(planning.plan_create(*args).steps)
+        steps[index] = broken(steps[index])
+        return Plan(tuple(steps))
+
+    monkeypatch.setattr(creation, "plan_create", breaking)
+
+
 @pytest.mark.parametrize("remapped", [False, True], ids=["plain", "userns"])
 def test_every_step_that_fails_is_named_and_leaves_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, remapped: bool
 ) -> None:
     config = full(lab, remapped=remapped)
-    before, make = footprint(lab.root), planning.plan_create
-    last = next(i for i, step in enumerate(steps_of(lab, config)) if step.hands_over)
-    for index in range(last):
-
-        def breaking(*args: Any, at: int = index) -> Plan:  # noqa: ANN401
-            steps = list(make(*args).steps)
-            steps[at] = Broken(steps[at])
-            return Plan(tuple(steps))
-
-        monkeypatch.setattr(creation, "plan_create", breaking)
-        step = steps_of(lab, config)[index].title
+    before, steps = footprint(lab.root), steps_of(lab, config)
+    last = next(i for i, step in enumerate(steps) if step.hands_over)
+    for index, step in enumerate(steps[:last]):
+        break_step(monkeypatch, index, Broken)
         with pytest.raises(StepError, match="broken on purpose") as caught:
             lab.create(lab.container(), config)
-        assert caught.value.step == step
-        assert footprint(lab.root) == before, step
+        assert caught.value.step == step.title
+        assert footprint(lab.root) == before, step.title
+    eventually(lab.offspring.reap, lambda left: not left)
+
+
+def test_child_killed_at_every_step_is_told_and_leaves_nothing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What if the kernel kills the process that becomes the container, while it is made?"""
+    config = full(lab, remapped=False)
+    before, steps = footprint(lab.root), steps_of(lab, config)
+    last = next(i for i, step in enumerate(steps) if step.hands_over)
+    for index, step in enumerate(steps[:last]):
+        if step.lane == "R":
+            continue  # the runtime itself: see below
+        break_step(monkeypatch, index, Deadly)
+        with pytest.raises(StepError, match="ended without a word"):
+            lab.create(lab.container(), config)
+        assert footprint(lab.root) == before, step.title
     eventually(lab.offspring.reap, lambda left: not left)
 
 
@@ -126,15 +157,35 @@ def lines_of(act: Callable[[], object]) -> int:
 def die_at(moment: int, act: Callable[[], object]) -> int:
     """Run an operation in a child that dies before its n-th line; return its exit code."""
 
-    def die(number: int) -> None:
-        if number == moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     def doomed() -> None:
+        runtime = os.getpid()
+
+        def die(number: int) -> None:
+            if number == moment and os.getpid() == runtime:  # and not a child of its own
+                os.kill(runtime, signal.SIGKILL)
+
         trace_lines(die)
         act()
 
     return os.waitstatus_to_exitcode(os.waitpid(fork(doomed), 0)[1])
+
+
+def test_create_killed_at_any_moment_leaves_the_id_free(lab: Lab) -> None:
+    """What if it dies between two steps, or before the first: with a directory, without a group?"""
+    config = full(lab, remapped=False)
+    name = f"lab-{os.getpid()}-created"
+    before = footprint(lab.root)
+    total = lines_of(partial(lab.create, lab.container(name), config))
+    lab.container(name).delete(force=True)
+    for moment in range(0, total, -(-total // MOMENTS)):
+        container = lab.container(name)
+        assert die_at(moment, partial(lab.create, container, config)) == -signal.SIGKILL
+        if (lab.root / name / "state.json").exists() and container.state().status == "created":
+            container.delete()  # it had been done, but for telling the caller
+        lab.create(container, config)
+        assert container.state().status == "created"
+        container.delete(force=True)
+        assert footprint(lab.root) == before, moment
 
 
 def test_start_killed_at_any_moment_happened_or_not(lab: Lab) -> None:
