@@ -85,9 +85,12 @@ def remove_secret(control: Control, name: str) -> None:
     Raises:
         ScheduleError: there is none (404), or a deployment mounts it (409).
     """
-    entries = control.store.load().entries
-    _refuse_if_used(f"secret {name}", (n for n, e in entries.items() if _mounts(e, name)))
-    control.store.remove_secret(name)
+
+    def check(desired: Desired) -> None:
+        users = (n for n, e in desired.entries.items() if _mounts(e, name))
+        _refuse_if_used(f"secret {name}", users)
+
+    control.store.remove_secret(name, check)
 
 
 def _mounts(entry: Entry, secret: str) -> bool:

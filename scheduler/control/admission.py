@@ -2,12 +2,16 @@
 
 What can never come true is refused here with the field that is at fault; what cannot be had at the
 moment is accepted and waits, with its reason.
+
+``admit`` is asked before a transaction, since it looks at images; ``find_names`` once more within
+it, for a quota or a secret can be removed in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..entry import Desired
 from ..model import Deployment
 from ..placement import never_fits
 from . import problems
@@ -22,7 +26,18 @@ def admit(control: Control, deployment: Deployment) -> None:
         FieldsError: naming every field that is at fault.
     """
     problems.check(deployment)
-    if found := tuple(_impossible(control, deployment)):
+    unknown = _unknown(control, control.store.load(), deployment)
+    if found := (*_impossible(control, deployment), *unknown):
+        raise FieldsError(found)
+
+
+def find_names(control: Control, desired: Desired, deployment: Deployment) -> None:
+    """Refuse a deployment that names a quota or a secret that is not there.
+
+    Raises:
+        FieldsError: naming every field that is at fault.
+    """
+    if found := tuple(_unknown(control, desired, deployment)):
         raise FieldsError(found)
 
 
@@ -34,7 +49,11 @@ def _impossible(control: Control, deployment: Deployment) -> Iterator[FieldProbl
     host = control.observed().host
     if host.nodes and (refusal := never_fits(template.requests, host)):
         yield FieldProblem("/resources/requests", refusal.reason)
-    if deployment.quota and deployment.quota not in control.store.load().quotas:
+
+
+def _unknown(control: Control, desired: Desired, deployment: Deployment) -> Iterator[FieldProblem]:
+    template = deployment.template
+    if deployment.quota and deployment.quota not in desired.quotas:
         yield FieldProblem("/quota", f"there is no quota {deployment.quota}")
     known = {secret.name for secret in control.store.secrets()} if template.secrets else set()
     for i, secret in enumerate(template.secrets):

@@ -21,7 +21,7 @@ from ..entry import Desired, Entry
 from ..model import Deployment, Kind
 from ..store import Change
 from ..validate import MOST_REPLICAS
-from .admission import admit
+from .admission import admit, find_names
 from .context import Control, missing
 from .problems import refuse
 
@@ -67,6 +67,7 @@ def put(control: Control, deployment: Deployment, request: Request) -> bool:
     made = []
 
     def decide(desired: Desired) -> Change:
+        find_names(control, desired, deployment)
         before = desired.entries.get(name)
         if before is None:
             if request.match.exists:
@@ -94,7 +95,9 @@ def patch(
 
     def decide(desired: Desired) -> Change:
         before = _existing(desired, name)
-        return _applied(before, merge(before.deployment), now, request)
+        wanted = merge(before.deployment)
+        find_names(control, desired, wanted)
+        return _applied(before, wanted, now, request)
 
     control.store.transact(decide, if_match=request.conditions(name))
 

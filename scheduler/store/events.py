@@ -1,8 +1,9 @@
 """The diary: what was decided and done, numbered in the order in which it was committed.
 
 There is one writer, so a reader that has seen number n and asks for what is later never misses
-one. Old events are trimmed by count; a reader who comes back too late is told so instead of being
-given a list with a hole.
+one. An event is shown from when it is announced, which is when what it tells of can be read:
+whoever hears that a deployment was deleted does not find it in the list. Old events are trimmed by
+count; a reader who comes back too late is told so instead of being given a list with a hole.
 
 Next: ``secrets.py``.
 """
@@ -14,6 +15,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Condition
+from typing import Any
 
 from minirun import ScheduleError
 
@@ -91,17 +93,28 @@ class Events:
         Raises:
             ScheduleError: some of it is not kept any more, or the number is none of ours (410).
         """
-        where = "sequence > ?" + (" AND deployment = ?" if deployment is not None else "")
-        values = (after, deployment) if deployment is not None else (after,)
-        query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY sequence LIMIT ?"
-        found = self._database.read(query, (*values, limit))
-        # Looked at afterwards: a trim in between would have made a hole unseen. And in the table:
-        # what was committed a moment ago can be read before it is announced.
-        first, last = self._bounds()
-        if after < first - 1 or after > last:
-            text = f"events after {after} are not kept: there are {first} to {last}"
+        found = self._read("sequence > ? AND sequence <= ?", (after, self.last), deployment, limit)
+        # Looked at afterwards: a trim in between would have made a hole unseen. And in the table: a
+        # trim can be seen there before it is announced.
+        first, _ = self._bounds()
+        if after < first - 1 or after > self.last:
+            text = f"events after {after} are not kept: there are {first} to {self.last}"
             raise ScheduleError(text, status=410, hint="list them anew, then watch from there")
         return tuple(map(_event, found))
+
+    def _read(
+        self,
+        where: str,
+        values: tuple[int, ...],
+        deployment: str | None,
+        limit: int,
+        order: str = "",
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows of a condition, of one deployment where one is named."""
+        chosen = (*values, deployment) if deployment is not None else values
+        where += " AND deployment = ?" if deployment is not None else ""
+        query = f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY sequence {order} LIMIT ?"
+        return self._database.read(query, (*chosen, limit))
 
     def _bounds(self) -> tuple[int, int]:
         first, last = self._database.read("SELECT min(sequence), max(sequence) FROM events")[0]
@@ -109,10 +122,8 @@ class Events:
 
     def latest(self, deployment: str | None, limit: int) -> tuple[StoredEvent, ...]:
         """Return the last ones, oldest first."""
-        where = "WHERE deployment = ?" if deployment is not None else ""
-        values = (deployment,) if deployment is not None else ()
-        query = f"SELECT {_COLUMNS} FROM events {where} ORDER BY sequence DESC LIMIT ?"
-        return tuple(map(_event, reversed(self._database.read(query, (*values, limit)))))
+        found = self._read("sequence <= ?", (self.last,), deployment, limit, "DESC")
+        return tuple(map(_event, reversed(found)))
 
 
 def _event(row: tuple[int, float, str, str, str, str]) -> StoredEvent:

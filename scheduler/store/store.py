@@ -205,9 +205,15 @@ class Store:
         """Return a value, for whoever mounts it. Raises ScheduleError (404)."""
         return self._secrets.value(name)
 
-    def remove_secret(self, name: str) -> None:
-        """Forget a secret. Raises ScheduleError (404)."""
-        self._secrets.remove(name)
+    def remove_secret(self, name: str, check: Callable[[Desired], None]) -> None:
+        """Forget a secret, unless ``check`` raises; nothing is changed between the two.
+
+        Raises:
+            ScheduleError: there is none (404), or what ``check`` raises.
+        """
+        with self._database.lock():
+            check(self._entries.desired)
+            self._secrets.remove(name)
 
     def create_token(self, name: str, scope: Scope) -> str:
         """Make a token and return its text, for the only time. Raises ScheduleError (409)."""
@@ -243,9 +249,10 @@ class Store:
 
     def set_fact(self, name: str, value: str) -> None:
         """Note something by name."""
-        with self._database.write() as connection:
-            connection.execute("REPLACE INTO facts VALUES (?, ?)", (name, value))
-        self._facts[name] = value
+        with self._database.lock():  # until it is noted here too: the last one on disk is the last
+            with self._database.write() as connection:
+                connection.execute("REPLACE INTO facts VALUES (?, ?)", (name, value))
+            self._facts[name] = value
 
     def ping(self) -> None:
         """Write something, to see whether it can be. Raises ScheduleError (503 or 507)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -382,6 +383,49 @@ def test_a_secret_goes_in_and_never_comes_out(lab: Lab) -> None:
     lab.expect("DELETE", "secrets/raw", status=204)
     paths = ("secrets", "deployments/web", "events", "openapi.json", "/metrics")
     assert not any("hunter2" in lab.ask("GET", path).text for path in paths)
+
+
+def test_what_a_deployment_names_cannot_go_while_it_is_accepted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What if a secret and a quota are removed after they were seen, and before the write."""
+    lab.expect("PUT", "secrets/key", {"value": "x"})
+    lab.expect("PUT", "quotas/team", {"replicas": 9})
+    transact = lab.store.transact
+
+    def transact_late(*arguments: Any, **options: Any) -> object:  # noqa: ANN401 - passed on
+        monkeypatch.setattr(lab.store, "transact", transact)
+        lab.expect("DELETE", "secrets/key", status=204)
+        lab.expect("DELETE", "quotas/team", status=204)
+        return transact(*arguments, **options)
+
+    monkeypatch.setattr(lab.store, "transact", transact_late)
+    wanted = {**SPEC, "secrets": [{"source": "key"}], "quota": "team"}
+    problem = lab.expect("PUT", "deployments/web", wanted, status=422)
+    assert pointers(problem) == ["/quota", "/secrets/0/source"]
+
+
+def test_a_secret_is_not_removed_under_a_deployment_that_comes_meanwhile(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.expect("PUT", "secrets/key", {"value": "x"})
+    answers: list[int] = []
+
+    def put() -> None:
+        body = {**SPEC, "secrets": [{"source": "key"}]}
+        answers.append(lab.ask("PUT", "deployments/web", body).status_code)
+
+    writer, remove = threading.Thread(target=put), lab.store._secrets.remove
+
+    def remove_late(name: str) -> None:
+        writer.start()
+        writer.join(0.2)  # it has to wait: nobody used the secret a moment ago
+        remove(name)
+
+    monkeypatch.setattr(lab.store._secrets, "remove", remove_late)
+    lab.expect("DELETE", "secrets/key", status=204)
+    writer.join()
+    assert answers == [422]
 
 
 def test_images_are_listed(lab: Lab) -> None:

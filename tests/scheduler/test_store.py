@@ -9,9 +9,11 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from scheduler import apply
 from scheduler.actions import Event
 from scheduler.entry import Desired, Entry
 from scheduler.model import Deployment, Quota, Template
-from scheduler.store import Change, Scope, Store
+from scheduler.store import Change, Scope, Store, StoredEvent
 
 SMALL = Deployment("web", Template("good", port=80))
 
@@ -203,14 +205,41 @@ def test_events_are_numbered_and_filtered(store: Store, clock: Clock) -> None:
     assert (first.unix_s, first.inputs) == (clock.unix_s, {"n": 1})
 
 
-def test_an_event_is_there_from_its_commit_and_not_from_when_it_is_announced(
+def test_an_event_is_told_when_what_it_tells_of_can_be_read(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """What if somebody looks between the commit and the moment when memory has taken it over."""
+    remember = store._entries.remember
+    seen: list[tuple[tuple[StoredEvent, ...], tuple[StoredEvent, ...], int]] = []
+
+    def look_before(*change: Any) -> None:  # noqa: ANN401 - whatever is remembered
+        seen.append((store.events(), store.events(after=0), store.last_sequence()))
+        remember(*change)
+
+    monkeypatch.setattr(store._entries, "remember", look_before)
     tell(store, "a")
-    monkeypatch.setattr(store._events, "announce", lambda first, last: None)
     tell(store, "b")
+    assert [[e.message for e in latest] for latest, _, _ in seen] == [[], ["a"]]
+    assert [[e.message for e in since] for _, since, _ in seen] == [[], ["a"]]
     assert [e.message for e in store.events(after=1)] == ["b"]
-    assert store.events(after=2) == ()
+
+
+def test_what_was_noted_last_is_what_is_on_the_disk(store: Store, tmp_path: Path) -> None:
+    """What if two people cordon and uncordon at once: memory may not say what the disk does not."""
+
+    def write(writer: int) -> None:
+        for number in range(40):
+            store.set_fact("cordoned", f"{writer} {number}")
+
+    writers = [Thread(target=write, args=(i,)) for i in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    said = store.fact("cordoned")
+    store.close()
+    with closing(Store.open(tmp_path / "state")) as again:
+        assert again.fact("cordoned") == said
 
 
 def test_a_reader_who_comes_too_late_is_told(store: Store) -> None:
@@ -271,9 +300,9 @@ def test_a_secret_is_given_out_by_name_only(store: Store, clock: Clock) -> None:
     assert (info.size, info.updated_unix_s - info.created_unix_s) == (6, 5)
     assert "newer" not in repr(store.secrets())
     assert store.secret_value("key") == b"newer\0"
-    store.remove_secret("key")
+    store.remove_secret("key", lambda _: None)
     assert raised(lambda: store.secret_value("key")).status == 404
-    assert raised(lambda: store.remove_secret("key")).status == 404
+    assert raised(lambda: store.remove_secret("key", lambda _: None)).status == 404
 
 
 def test_nobody_else_can_read_the_files(store: Store, tmp_path: Path) -> None:
@@ -291,7 +320,7 @@ def test_nobody_else_can_read_the_files(store: Store, tmp_path: Path) -> None:
 
 def test_a_removed_secret_is_not_left_in_the_file(store: Store, tmp_path: Path) -> None:
     store.put_secret("key", b"a-secret-that-is-removed")
-    store.remove_secret("key")
+    store.remove_secret("key", lambda _: None)
     store.close()  # which moves the log into the file
     files = [f.read_bytes() for f in (tmp_path / "state").iterdir()]
     assert not any(b"a-secret-that-is-removed" in content for content in files)
