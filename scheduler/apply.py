@@ -55,7 +55,7 @@ def applied(entry: Entry, deployment: Deployment, now: float, cause: str = "") -
     entry = replace(entry, deployment=deployment, scale=scale)
     current = entry.revision(entry.rollout.target)
     if digest(deployment.template) == current.digest:
-        return _without_canary(entry, now)
+        return _without_canary(_explained(entry), now)
     return _rolling(_with_revision(entry, deployment, cause), now)
 
 
@@ -66,6 +66,13 @@ def _scale(entry: Entry, deployment: Deployment) -> Scale:
     if entry.deployment.autoscale is not None:
         return entry.scale
     return Scale(desired=entry.deployment.replicas)
+
+
+def _explained(entry: Entry) -> Entry:
+    """Return the entry without what was said of a rollout that is over: this is a newer wish."""
+    if entry.rollout.stage is not Stage.COMPLETE or not entry.rollout.reason:
+        return entry
+    return replace(entry, rollout=replace(entry.rollout, reason=""))
 
 
 def _without_canary(entry: Entry, now: float) -> Entry:

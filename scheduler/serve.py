@@ -27,12 +27,14 @@ from .app import create_app
 from .binding import Binding, check_certificate
 from .clock import BootClock
 from .control import Control
+from .control.hostpaths import allowed
 from .controller import Controller
 from .engines.capacity import Capacity
 from .engines.inside import Inside
 from .engines.load import Load
 from .engines.local import LocalRuntime, Surroundings
 from .gateway.haproxy import HaproxyGateway, Listen
+from .gateway.metrics import exposition
 from .loop import Loop
 from .places import Places, claimed, default_places
 from .server import Server
@@ -59,6 +61,7 @@ class Options:
         tls_key: its key.
         socket_group: who may use the API's Unix socket, beside its owner.
         gpus: device nodes that count as one GPU each; None looks for them.
+        mounts: paths of the host that not only an admin may give to replicas.
     """
 
     places: Places = field(default_factory=default_places)
@@ -71,6 +74,7 @@ class Options:
     tls_key: Path | None = None
     socket_group: str = ""
     gpus: tuple[str, ...] | None = None
+    mounts: tuple[str, ...] = ()
 
 
 def serve(options: Options) -> int:
@@ -98,6 +102,7 @@ def _protect() -> None:
 def _assemble(options: Options, stack: ExitStack) -> Server:
     """Put everything together; the stack takes it apart in the opposite order."""
     places, wake, binding = options.places, Event(), _binding(options)
+    capacity, mounts = Capacity(options.gpus), allowed(options.mounts)
     stack.enter_context(claimed(places.run))
     store = Store.open(places.data)
     stack.callback(store.close)
@@ -107,8 +112,16 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
         stack.callback(listener.close)
     clock = BootClock(store)
 
-    surroundings = _surroundings(options, store, clock, wake.set)
-    runtime = LocalRuntime(Containers(default_home()), surroundings)
+    around = Surroundings(
+        _owner(store),
+        places.replicas,
+        clock,
+        store.secret_value,
+        store.cordoned,
+        wake.set,
+        capacity,
+    )
+    runtime = LocalRuntime(Containers(default_home()), around)
     stack.callback(runtime.close)
     inside = Inside(runtime)
     gateway = _gateway(options, wake.set, Load(store, runtime, inside))
@@ -128,11 +141,16 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
         clock,
         gateway=options.gateway or str(places.gateway / "http.sock"),
         health=_health(loop, gateway, runtime),
+        metrics=lambda: exposition(gateway),
+        mounts=mounts,
     )
     app = create_app(control)
+    hub = app.extensions["minisched"]
+    hub.begin()
+    stack.callback(hub.close)
     log.info("API at %s", " and ".join(filter(None, (str(places.socket), options.listen))))
     log.info("requests to deployments at %s", options.gateway or places.gateway / "http.sock")
-    return Server(app, binding, listeners, app.extensions["minisched"].close)
+    return Server(app, binding, listeners, hub.close)
 
 
 def _binding(options: Options) -> Binding:
@@ -150,22 +168,13 @@ def _binding(options: Options) -> Binding:
     return binding
 
 
-def _surroundings(
-    options: Options, store: Store, clock: BootClock, changed: Callable[[], None]
-) -> Surroundings:
+def _owner(store: Store) -> str:
+    """Return by which name this scheduler finds its containers again."""
     owner = store.fact("owner")
     if not owner:
         owner = uuid.uuid4().hex
         store.set_fact("owner", owner)
-    return Surroundings(
-        owner,
-        options.places.replicas,
-        clock,
-        store.secret_value,
-        store.cordoned,
-        changed,
-        Capacity(options.gpus),
-    )
+    return owner
 
 
 def _gateway(options: Options, wake: Callable[[], None], load: Load) -> HaproxyGateway:

@@ -224,8 +224,8 @@ def refusal(status: int, content: bytes) -> ApiError:
     if not isinstance(problem, dict):
         return ApiError(f"status {status}, without a reason", status=status, hint=_NOT_OURS)
     message = str(problem.get("detail") or problem.get("title") or f"status {status}")
-    fields = [f"{e.get('pointer', '')} {e.get('detail', '')}" for e in problem.get("errors") or ()]
-    unsaid = [text for text in fields if text not in message]
+    fields = [(e.get("pointer", ""), e.get("detail", "")) for e in problem.get("errors") or ()]
+    unsaid = [f"{pointer} {detail}" for pointer, detail in fields if str(detail) not in message]
     text = f"{message}: {'; '.join(unsaid)}" if unsaid else message
     hint = str(problem.get("hint") or _HINTS.get(status, ""))
     return ApiError(text, status=status, hint=hint)

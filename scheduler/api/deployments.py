@@ -158,7 +158,7 @@ def _named(name: str, spec: DeploymentSpec) -> str:
 
 
 def _dry_run(control: Control, wanted: Deployment, request: deployments.Request) -> Reply:
-    found = preview(control, wanted, request.match)
+    found = preview(control, wanted, request)
     before = spec_of(found.before) if found.before else None
     changes = difference(before, spec_of(found.after))
     return Reply(

@@ -57,7 +57,8 @@ class Call(Generic[B, Q]):
     @property
     def request(self) -> Request:
         """Return who asks, and on which condition."""
-        return Request(self.caller.name, reading.match(flask_request.headers))
+        is_admin = self.caller.scope is Scope.ADMIN
+        return Request(self.caller.name, reading.match(flask_request.headers), is_admin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,24 @@ GATEWAY = "127.0.0.1:8800"
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--group", default="", help="Who may use the API's Unix socket, besides root.")
+@click.option(
+    "--gpu",
+    "gpus",
+    multiple=True,
+    metavar="DEVICE",
+    help="A device node that counts as one GPU, or none; repeatable (/dev/nvidia0, 1, …).",
+)
+@click.option(
+    "--allow-mount",
+    "mounts",
+    multiple=True,
+    metavar="PATH",
+    help="A path of this host that tokens of scope deploy may mount, too; repeatable.",
+)
 def serve_command(
     gateway: str, gateway_tls: str, gateway_pem: Path | None, publish_on: str,
     listen: str, tls_cert: Path | None, tls_key: Path | None, group: str,
+    gpus: tuple[str, ...], mounts: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Start the scheduler: API, control loops, gateway.
 
@@ -70,6 +85,8 @@ def serve_command(
         tls_cert=tls_cert,
         tls_key=tls_key,
         socket_group=group,
+        gpus=() if gpus == ("none",) else gpus or None,
+        mounts=mounts,
     )
     return serve(options)
 

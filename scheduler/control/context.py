@@ -39,6 +39,7 @@ class Control:
         unix: the wall clock.
         gateway: where requests to deployments go, ``host:port`` or a socket's path; "" if nowhere.
         health: returns what is wrong with the parts of this process, by name.
+        mounts: which paths of the host not only an admin may give to replicas.
         metrics: returns what the gateway has to add to ours, in Prometheus' text format.
     """
 
@@ -51,6 +52,7 @@ class Control:
     gateway: str = ""
     health: Callable[[], Mapping[str, str]] = _all_well
     metrics: Callable[[], str] = _nothing
+    mounts: frozenset[str] = frozenset()
 
     def entry(self, name: str) -> tuple[Entry, int]:
         """Return an entry and its generation.

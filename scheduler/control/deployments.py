@@ -23,6 +23,7 @@ from ..store import Change
 from ..validate import MOST_REPLICAS
 from .admission import admit, find_names
 from .context import Control, missing
+from .hostpaths import check_paths
 from .problems import refuse
 
 Edit = Callable[[Entry], Entry]
@@ -44,10 +45,11 @@ ANY = Match()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Who asks, and on which condition."""
+    """Who asks, and on which condition; an admin may give replicas any path of the host."""
 
     by: str
     match: Match = ANY
+    is_admin: bool = False
 
     def conditions(self, name: str) -> dict[str, int] | None:
         """Return the condition as the store takes it."""
@@ -59,8 +61,8 @@ def put(control: Control, deployment: Deployment, request: Request) -> bool:
     """Create or change a deployment; return whether it is new.
 
     Raises:
-        ScheduleError: it cannot be accepted (422), is being deleted or of another kind (409), or
-            is not what the client expects (412).
+        ScheduleError: it cannot be accepted (422), or not from this caller (403), is being deleted
+            or of another kind (409), or is not what the client expects (412).
     """
     admit(control, deployment)
     name, now = deployment.name, control.clock()
@@ -69,6 +71,8 @@ def put(control: Control, deployment: Deployment, request: Request) -> bool:
     def decide(desired: Desired) -> Change:
         find_names(control, desired, deployment)
         before = desired.entries.get(name)
+        known = before.deployment if before else None
+        check_paths(control, known, deployment, is_admin=request.is_admin)
         if before is None:
             if request.match.exists:
                 raise _not_there(name)
@@ -97,6 +101,7 @@ def patch(
         before = _existing(desired, name)
         wanted = merge(before.deployment)
         find_names(control, desired, wanted)
+        check_paths(control, before.deployment, wanted, is_admin=request.is_admin)
         return _applied(before, wanted, now, request)
 
     control.store.transact(decide, if_match=request.conditions(name))

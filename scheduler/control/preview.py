@@ -18,7 +18,8 @@ from ..observed import Grant
 from ..reconcile import reconcile
 from .admission import admit
 from .context import Control
-from .deployments import Match
+from .deployments import Request
+from .hostpaths import check_paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +44,20 @@ class Preview:
     pending: str
 
 
-def preview(control: Control, deployment: Deployment, match: Match) -> Preview:
+def preview(control: Control, deployment: Deployment, request: Request) -> Preview:
     """Return what applying a deployment would do next.
 
     Raises:
         ScheduleError: whatever ``put`` would raise.
     """
     admit(control, deployment)
-    name, now = deployment.name, control.clock()
+    name, now, match = deployment.name, control.clock(), request.match
     before, generation = control.store.entry(name)
     if match.generation not in (None, generation) or (match.exists and before is None):
         text = f"{name} is at generation {generation}, not {match.generation}"
         raise ScheduleError(text, status=412, hint="somebody changed it: read it again")
+    known = before.deployment if before else None
+    check_paths(control, known, deployment, is_admin=request.is_admin)
     if before is None:
         wanted = apply.created(deployment, now, "", control.store.next_serial(name))
     else:

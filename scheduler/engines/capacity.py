@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from minirun import MinirunError
 
 from ..observed import Grant, Host, Node
 
@@ -40,6 +43,9 @@ class Capacity:
         gpus: device nodes that count as one GPU each; None looks for them.
         sysfs: where the kernel lists its nodes.
         procfs: where it tells of its memory.
+
+    Raises:
+        MinirunError: one of the GPUs is no device, or is given twice.
     """
 
     def __init__(
@@ -53,7 +59,7 @@ class Capacity:
         memory = {n: _total(sysfs / f"node{n}/meminfo") for n in self._cpus}
         if not all(memory.values()):
             memory = dict.fromkeys(self._cpus, _total(procfs / "meminfo") // len(self._cpus))
-        devices = tuple(_found_gpus() if gpus is None else gpus)
+        devices = tuple(_found_gpus() if gpus is None else _checked(gpus))
         self.nodes = tuple(
             Node(
                 f"node{number}",
@@ -126,6 +132,19 @@ def _value(meminfo: Path, name: str) -> int | None:
 def _found_gpus() -> list[str]:
     names = [name for name in os.listdir("/dev") if _GPU.fullmatch(name)]
     return [f"/dev/{name}" for name in sorted(names, key=lambda name: int(name[6:]))]
+
+
+def _checked(paths: Sequence[str]) -> Sequence[str]:
+    for path in paths:
+        try:
+            is_device = stat.S_ISCHR(os.stat(path).st_mode)
+        except OSError as error:
+            text, hint = (error.strerror or "").lower(), "leave --gpu out to have them looked for"
+            raise MinirunError(f"--gpu {path}: {text}", hint=hint) from error
+        if not is_device or not path.startswith("/") or paths.count(path) > 1:
+            hint = "each GPU once, by its device node: --gpu /dev/nvidia0 --gpu /dev/nvidia1"
+            raise MinirunError(f"--gpu {path} is not one more device", hint=hint)
+    return paths
 
 
 def _node_of(device: str, cpus: dict[str, frozenset[int]]) -> str:

@@ -134,6 +134,20 @@ def test_diff_shows_each_field_and_says_so_by_its_code(sched: Desk) -> None:
     assert changed[0]["preview"]["changed"] is True
 
 
+def test_what_was_rolled_back_explains_no_newer_wish(sched: Desk) -> None:
+    running(sched)
+    compose("crash")
+    sched("apply", "--wait", code=1)
+    assert sched.rows("get", "deployments")[0][-1] != "-", "why it is not what was asked for"
+    running(sched, replicas=3)
+    assert sched.rows("get", "deployments") == [["web", "running", "3/3", "3", "1", "good", "-"]]
+
+
+def test_apply_says_once_what_is_wrong(sched: Desk) -> None:
+    compose("nope")
+    assert sched("apply", code=125).count("there is no image nope") == 1
+
+
 # ── get, describe ─────────────────────────────────────────────────────────────────────────────
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_tcp_wants_tls_and_a_token_of_the_right_scope(lab: Lab, pem: Path) -> No
         client = Client(f"https://127.0.0.1:{port}", token=held[scope], ca_file=str(pem))
         asked = (
             status(client.deployments),
-            status(lambda c=client: c.scale("nope", 1)),
+            status(partial(client.scale, "nope", 1)),
             status(client.cordon),
         )
         assert asked == expected, scope
@@ -126,6 +127,66 @@ def _plain(port: int) -> int | None:
         return None
     finally:
         connection.close()
+
+
+# ── what a replica may have of the host ───────────────────────────────────────────────────────
+
+
+def refusal(work: Callable[[], object]) -> str:
+    """Return what was said when it was refused."""
+    with pytest.raises(ApiError) as caught:
+        work()
+    return f"{caught.value.status} {caught.value.message} {caught.value.hint}"
+
+
+def test_paths_of_the_host_are_an_admins_to_give(lab: Lab, pem: Path) -> None:
+    """What if a token that may only deploy asks for the host's root?"""
+    port, lent = free_port(), lab.top / "lent"
+    lent.mkdir()
+    (lent / "note").write_text("lent")
+    files = ("--tls-cert", str(pem), "--tls-key", str(pem))
+    lab.start("--listen", f"127.0.0.1:{port}", *files, "--allow-mount", str(lent))
+    token = lab("token", "create", "ci", "--scope", "deploy").strip()
+    client = Client(f"https://127.0.0.1:{port}", token=token, ca_file=str(pem))
+
+    root = [{"type": "bind", "source": "/", "target": "/host"}]
+    said = refusal(lambda: client.apply("spy", serve_lab.spec(volumes=root)))
+    assert said.startswith("403 ")
+    assert "/volumes/0/source" in said
+    assert refusal(lambda: client.preview("spy", serve_lab.spec(volumes=root))).startswith("403")
+    below = [{"type": "bind", "source": f"{lent}/note", "target": "/host"}]
+    assert refusal(lambda: client.apply("spy", serve_lab.spec(volumes=below))).startswith("403")
+    assert refusal(lambda: client.apply("spy", serve_lab.spec(image="/"))).startswith("422")
+
+    lab.client.apply("web", serve_lab.spec(volumes=root))
+    client.scale("web", 2)
+    changed = {"command": ["cat", "/host/etc/shadow"]}
+    assert refusal(lambda: client.patch("web", changed)).startswith("403"), "of another's volume"
+
+    allowed = [{"type": "bind", "source": str(lent), "target": "/lent"}]
+    client.apply("good", serve_lab.spec(volumes=allowed))
+    lab.wait_running("good", 1)
+    assert "lent" in lab("exec", "good", "cat", "/lent/note")
+
+
+def test_gpus_are_counted_devices(lab: Lab) -> None:
+    device = str(lab.top / "gpu0")
+    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    lab.start("--gpu", device)
+    one, two = ({"requests": {"gpus": count}} for count in (1, 2))
+    lab.deploy("first", 1, resources=one)
+    lab.wait_running("first", 1)
+    assert "0 0" in lab("exec", "first", "sh", "-c", f"dd if={device} bs=2 count=1 | od")
+    said = refusal(lambda: lab.deploy("both", 1, resources=two))
+    assert said.startswith("422 /resources/requests: ")
+    assert "gpu needs 2, 1 free" in said
+    lab.deploy("second", 1, resources=one)
+    serve_lab.wait_until(lambda: _pending(lab, "second"), "the second waits", lab.told)
+    assert "gpu needs 1, 0 free" in _pending(lab, "second")
+
+
+def _pending(lab: Lab, name: str) -> str:
+    return str(lab.client.deployment(name)["status"]["pending"])
 
 
 # ── what it refuses ───────────────────────────────────────────────────────────────────────────
@@ -165,6 +226,10 @@ def test_serve_refuses_what_cannot_be_with_one_error(lab: Lab, pem: Path, tmp_pa
              "it has no port"),
             (("--gateway-tls", "127.0.0.1:1", "--gateway-pem", str(rubbish)), "no certificate"),
             (("--gateway", f"127.0.0.1:{port}"), "did not start"),
+            (("--gpu", "/dev/no-such-gpu"), "--gpu /dev/no-such-gpu: no such file"),
+            (("--gpu", str(pem)), "is not one more device"),
+            (("--allow-mount", "here"), "--allow-mount 'here' is not a plain path"),
+            (("--allow-mount", "/srv", "--allow-mount", "/srv/a"), "lies in --allow-mount /srv"),
             (("--group", "nobody-has-this"), "there is no group 'nobody-has-this'"),
         )  # fmt: skip
         for words, reason in rows:
