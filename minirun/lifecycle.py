@@ -299,6 +299,11 @@ class Container:
                 raise
 
     def _delete(self, *, force: bool) -> None:
+        if force:
+            # A start keeps the lock until execve, and a startContainer hook may never end.
+            state = self.directory.read()
+            if is_alive(state.pid, state.start_time):
+                _signal_pid(state.pid, signal.SIGKILL)
         with self.directory.lock():
             state = self.state()
             if state.status not in ("stopped", "created") and not force:

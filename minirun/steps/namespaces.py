@@ -16,6 +16,7 @@ import os
 import struct
 
 from .. import kernel
+from ..errors import SyscallError
 from ..flags import PR_SET_DUMPABLE, Clone, Mount, spell
 from ..userns import make_user_namespace
 from .base import Context, Step, write_file
@@ -80,7 +81,12 @@ class JoinNamespace(Step):
     def apply(self, context: Context) -> None:
         """Join by path, or by the fd of the user namespace that was made for us."""
         fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC) if self.path else context.fds["userns"]
-        kernel.setns(fd, self.kind)
+        try:
+            kernel.setns(fd, self.kind)
+        except SyscallError as error:
+            # EINVAL also where it is the user namespace that we are in: see setns(2).
+            error.hint = f"{self.path or 'it'} must be a namespace of this kind, and another one"
+            raise
         if self.path:
             os.close(fd)
 
