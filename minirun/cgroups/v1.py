@@ -18,6 +18,7 @@ import os
 import time
 
 from ..errors import HostError, StateError
+from ..record import replace
 from . import files
 from .devices import v1_lines
 from .driver import Driver
@@ -26,6 +27,7 @@ from .refusals import refuse_frozen, refuse_used
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
+    from ..spec import Resources
     from .devices import Policy
     from .stats import CpuStats, IoStats, MemoryStats, PidsStats, Stats
 
@@ -240,6 +242,14 @@ class V1Driver(Driver):
         )
 
     # ── below ─────────────────────────────────────────────────────────────────────────────────
+
+    def _completed(self, resources: Resources) -> Resources:
+        """Add the memory limit in force to a lone memory+swap, which is checked against it."""
+        memory = resources.memory
+        if memory is None or not memory.swap or memory.limit:
+            return resources
+        limit = files.read_limit(self._file("memory", "memory.limit_in_bytes"))
+        return replace(resources, memory=replace(memory, limit=limit))
 
     def _file(self, controller: str, name: str) -> str:
         """Return a file's path; one that cannot exist where the controller is not mounted."""

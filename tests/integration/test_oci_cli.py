@@ -92,6 +92,14 @@ def test_update_from_options_and_standard_input(oci: Runtime) -> None:
     assert device_rules("minirun/web") == devices
 
 
+def test_update_of_swap_alone_keeps_the_memory_limit(oci: Runtime) -> None:
+    oci.start("web")
+    oci.quiet("update", "--memory", "64M", "web")
+    oci.quiet("update", "--memory-swap", "96M", "web")
+    assert limits("minirun/web")["memory"] == f"{64 << 20}"
+    assert "less than the memory limit" in oci.run("update", "--memory-swap", "32M", "web").stderr
+
+
 def test_events_stats(oci: Runtime) -> None:
     oci.start("web")
     event = json.loads(oci.run("events", "--stats", "web").stdout)
