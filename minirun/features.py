@@ -43,7 +43,10 @@ def features(host: Host) -> dict[str, Any]:
         "hooks": list(HOOKS),
         "mountOptions": list(known_options()),
         "linux": _linux(host),
-        "annotations": {"org.opencontainers.runc.version": __version__},
+        "annotations": {
+            "org.opencontainers.runc.version": __version__,
+            "org.opencontainers.runc.checkpoint.enabled": "true",  # where criu is installed
+        },
         "potentiallyUnsafeConfigAnnotations": [],
     }
 

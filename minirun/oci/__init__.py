@@ -5,6 +5,9 @@
     bundle.py      config.json and the options of create and run → a Spec and a Request
     handover.py    pid file, console socket, pidfd socket, preserved descriptors
     foreground.py  wait for a process, pass signals and the terminal on
+    criu.py        the program behind checkpoint and restore, and why it failed
+    outside.py     what criu must be told of a container, because it is not the container's own
+    restoration.py everything of a create but the processes, which criu makes
     <verb>.py      OPTIONS, and ``main(call)`` which returns the exit code
 
 Engines call these several times for each container, so a verb imports what it needs and no more.

@@ -27,7 +27,13 @@ ERRORS = {
     "exec unknown": (["exec", "nope", "true"], 255, "container does not exist"),
     "terminal": (["run", "--detach", "--console-socket", "/nope", "x"], 1, "cannot use console"),
     "preserved": (["create", "--preserve-fds", "9", "x"], 1, "preserved-fd"),
-    "checkpoint": (["checkpoint", "x"], 1, "not supported"),
+    "no criu": (["--criu", "/nope", "checkpoint", "x"], 1, "need criu, and there is no /nope"),
+    "page server": (
+        ["checkpoint", "--page-server", "a:1", "x"],
+        1,
+        "--page-server is not supported",
+    ),
+    "no images": (["restore", "--image-path", "/nope", "x"], 1, "no checkpoint is there"),
 }
 
 
