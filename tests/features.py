@@ -258,6 +258,7 @@ FEATURES: dict[str, Feature] = {
     "umoci": _tool("umoci"),
     "haproxy": _tool("haproxy", option="-v"),
     "docker-registry": _tool("docker-registry", option="--version"),
+    "chromium": _installed("chromium"),
     "qemu": _tool("qemu-system-x86_64", claim=_never),
     "mmdebstrap": _tool("mmdebstrap", claim=_never),
 }

@@ -86,7 +86,7 @@ def page_of(names: Sequence[str], wanted: int) -> Page:
 
 def row(deployment: Deployment, status: DeploymentStatus, samples: Sequence[Sample]) -> Row:
     """Return a deployment's row."""
-    rates = [sample.rps for sample in samples[-ROW:]]
+    rates = [sample.rps for sample in samples]
     text = _number(rates[-1]) if rates else "-"
     label = f"requests per second of {deployment.name}, now {text}"
     return Row(deployment, status, text, curve(rates, label, most=ROW))

@@ -77,10 +77,10 @@ class History:
         if self._thread.is_alive():
             self._thread.join()
 
-    def of(self, deployment: str) -> list[Sample]:
-        """Return a deployment's samples, oldest first."""
-        kept = self._kept.get(deployment, array("f"))[:]
+    def of(self, deployment: str, most: int = KEPT) -> list[Sample]:
+        """Return a deployment's samples, the last ``most`` of them, oldest first."""
         width = len(Sample._fields)
+        kept = self._kept.get(deployment, array("f"))[-most * width :]
         return [Sample(*kept[at : at + width]) for at in range(0, len(kept), width)]
 
     def _run(self) -> None:

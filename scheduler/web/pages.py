@@ -51,7 +51,9 @@ def deployments() -> Response:
     return layout.show(
         "deployments.html",
         caller,
-        rows=[facts.row(entries[n].deployment, found[n], past.of(n)) for n in page.names],
+        rows=[
+            facts.row(entries[n].deployment, found[n], past.of(n, facts.ROW)) for n in page.names
+        ],
         page=page,
         counts=facts.counted(status.state for status in found.values()),
         asked=asked,

@@ -7,12 +7,12 @@ what happens in between is an event. See: https://chromedevtools.github.io/devto
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -109,27 +109,15 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Wait until an expression is true; the page itself looks, at each of its frames."""
+        """Wait until an expression is true; a page that goes away meanwhile has no say."""
         until = time.monotonic() + PATIENCE_S
         while not self._holds(condition):
             assert time.monotonic() < until, (condition, self.text("body"))
+            time.sleep(0.02)
 
     def _holds(self, condition: str) -> bool:
-        """Look for a second; False too where the page went away meanwhile."""
-        promise = f"""new Promise((resolve) => {{
-            const until = performance.now() + 1000;
-            const look = () => {{
-                const found = Boolean({condition});
-                if (found || performance.now() > until) resolve(found); else setTimeout(look, 20);
-            }};
-            look();
-        }})"""
-        try:
-            return bool(self.run(promise))
-        except AssertionError as error:
-            if "Chromium" in str(error):
-                raise
-            return False
+        answer = self.ask("Runtime.evaluate", expression=f"Boolean({condition})")
+        return answer["result"].get("value") is True
 
     def text(self, selector: str) -> str:
         """Return the text that is seen of an element."""
@@ -172,25 +160,32 @@ def chromium() -> Iterator[Page]:
     profile = tempfile.mkdtemp(prefix="chromium-")
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
-    # It reads from 3 and writes to 4, whatever our own numbers are.
-    shell = 'exec 3<&"$0" 4>&"$1"; shift; exec "$@"'
-    words = ["sh", "-c", shell, str(theirs_in), str(theirs_out), "chromium", *_OPTIONS]
-    process = subprocess.Popen(
-        [*words, f"--user-data-dir={profile}"],
-        pass_fds=(theirs_in, theirs_out),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "HOME": profile},
-        start_new_session=True,
-    )
+    pid = _spawn([*_OPTIONS, f"--user-data-dir={profile}"], profile, theirs_in, theirs_out)
     os.close(theirs_in)
     os.close(theirs_out)
     try:
         yield Page(ours_in, ours_out)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        os.killpg(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
         os.close(ours_in)
         os.close(ours_out)
         shutil.rmtree(profile, ignore_errors=True)
+
+
+def _spawn(options: list[str], home: str, reads: int, writes: int) -> int:
+    """Start it; it reads commands from 3 and writes answers to 4, whatever our own numbers are."""
+    reads, writes = (fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (reads, writes))
+    silent = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in range(3)]
+    pipes = [(os.POSIX_SPAWN_DUP2, reads, 3), (os.POSIX_SPAWN_DUP2, writes, 4)]
+    try:
+        return os.posix_spawnp(
+            "chromium",
+            ["chromium", *options],
+            {**os.environ, "HOME": home},
+            file_actions=[*silent, *pipes],
+            setsid=True,
+        )
+    finally:
+        os.close(reads)
+        os.close(writes)

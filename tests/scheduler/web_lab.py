@@ -22,7 +22,11 @@ from tests.scheduler.api_lab import Lab
 HOSTILE = "<script>document.title = 'owned'</script><img src=x onerror=document.title='owned'>"
 
 
-class _Silent(WSGIRequestHandler):
+class _Handler(WSGIRequestHandler):
+    def make_environ(self) -> dict[str, object]:
+        """Hand over the connection, as gunicorn does: a stream asks it for its reader."""
+        return {**super().make_environ(), "gunicorn.socket": self.connection}
+
     def log(self, type: str, message: str, *args: object) -> None:
         """Say nothing."""
 
@@ -72,7 +76,7 @@ def site(folder: Path) -> Iterator[Site]:
         _listening(ThreadingHTTPServer(("127.0.0.1", 0), _Model)) as at,
     ):
         lab.app = create_app(replace(lab.control, gateway=at), max_streams=16)
-        server = ThreadedWSGIServer("127.0.0.1", 0, lab.app, _Silent)
+        server = ThreadedWSGIServer("127.0.0.1", 0, lab.app, _Handler)
         with _listening(server) as address:
             yield Site(lab, f"http://{address}")
             lab.app.extensions["minisched"].close()
