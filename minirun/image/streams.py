@@ -24,7 +24,7 @@ except ImportError:  # no wheel for this architecture
 
 _CORRUPT: tuple[type[Exception], ...] = (zlib.error, _inflate.error)
 
-CHUNK = 1 << 20
+CHUNK = 256 << 10  # what isal inflates in one go without growing its buffer
 _IN_CHUNK = 256 << 10
 MAGIC_BYTES = 6
 GZIP_MAGIC, ZSTD_MAGIC, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0"
