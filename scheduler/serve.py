@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 from threading import Event
 from time import time
 
@@ -111,7 +112,6 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
     for listener in listeners:
         stack.callback(listener.close)
     clock = BootClock(store)
-
     around = Surroundings(
         _owner(store),
         places.replicas,
@@ -144,12 +144,15 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
         metrics=lambda: exposition(gateway),
         mounts=mounts,
     )
+    return _server(control, binding, listeners)
+
+
+def _server(control: Control, binding: Binding, listeners: Sequence[socket]) -> Server:
     app = create_app(control)
     hub = app.extensions["minisched"]
     hub.begin()
-    stack.callback(hub.close)
-    log.info("API at %s", " and ".join(filter(None, (str(places.socket), options.listen))))
-    log.info("requests to deployments at %s", options.gateway or places.gateway / "http.sock")
+    log.info("API at %s", " and ".join(filter(None, (str(binding.path), binding.address))))
+    log.info("requests to deployments at %s", control.gateway)
     return Server(app, binding, listeners, hub.close)
 
 

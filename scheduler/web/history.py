@@ -109,9 +109,10 @@ class History:
     ) -> None:
         used = {slot.id: usage[slot.id] for slot in entry.slots if slot.id in usage}
         after = _Counters(now, _totals(name, observed), {i: u.cpu_s for i, u in used.items()})
-        before, self._before[name] = self._before.get(name), after
-        if before is None or now <= before.at:
-            return  # a rate needs two moments
+        before = self._before.setdefault(name, after)
+        if now - before.at < PERIOD_S / 4:
+            return  # a rate needs two moments, and over an instant it is noise
+        self._before[name] = after
         kept = self._kept.setdefault(name, array("f"))
         kept.extend(
             (
