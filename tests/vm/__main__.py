@@ -22,20 +22,23 @@ real processors.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import signal
 import sys
+import time
 from pathlib import Path
 
 from tests.vm.image import TOP, image
 from tests.vm.machine import RESULTS, boot
-from tests.vm.skips import never_run
+from tests.vm.skips import never_run, summary
 
 #: Each file holds the arguments of one pytest; they run side by side, one for each processor.
 LANES = sorted((TOP / "tests" / "vm").glob("lane-*.txt"))
 #: What the machine must offer; a probe that fails there is a failure and not a skip.
 DEMANDED = (
     "root,userns,overlay,seccomp,apparmor,net_admin,nftables,cgroup2,systemd,busybox,strace,"
-    "runc,crun,docker,containerd,podman,newuidmap,pasta,slirp4netns"
+    "runc,crun,docker,containerd,podman,newuidmap,pasta,slirp4netns,criu"
 )
 
 
@@ -44,7 +47,8 @@ _JOB = """
 export CI=true MINIRUN_REQUIRE={demanded} MINIRUN_LEAK_GRACE_S=30
 lane() {{
     number=$1; shift
-    python -m pytest -p no:cacheprovider --junitxml "$OUT/report-$number.xml" "$@"
+    python -m pytest -p no:cacheprovider -o faulthandler_timeout=1200 \\
+        --junitxml "$OUT/report-$number.xml" "$@"
     code=$?
     [ $code = 5 ] && code=0
     return $code
@@ -85,16 +89,36 @@ def main() -> int:
     )
     parser.add_argument("command", choices=["test", "pytest", "run", "shell", "build", "skips"])
     parser.add_argument("words", nargs=argparse.REMAINDER)
-    parser.add_argument("--timeout", type=float, default=20, metavar="MINUTES")
+    parser.add_argument("--timeout", type=float, default=40, metavar="MINUTES")
     given = parser.parse_args()
     words = [word for word in given.words if word != "--"]
-    if given.command == "build":
+    # Asked to end, we end as after an error: the machine is switched off, its folder removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        return _run(given.command, words, given.timeout * 60)
+    except KeyboardInterrupt:
+        print("vm: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _run(command: str, words: list[str], timeout_s: float) -> int:
+    if command == "build":
         print(image())
         return 0
-    if given.command == "skips":
-        return never_run(Path(words[0]), sorted(RESULTS.glob("report-*.xml")))
-    interactive = given.command == "shell"
-    return boot(_job(given.command, words), timeout_s=given.timeout * 60, interactive=interactive)
+    if command == "skips":
+        return never_run(Path(words[0]), _reports())
+    if command not in ("test", "pytest"):
+        return boot(_job(command, words), timeout_s=timeout_s, interactive=command == "shell")
+    image()  # before the clock starts: it is built once
+    started, load = time.monotonic(), os.getloadavg()[0]
+    code = boot(_job(command, words), timeout_s=timeout_s)
+    minutes = (time.monotonic() - started) / 60
+    print(f"vm: {summary(_reports())} in {minutes:.1f} min (load here before: {load:.1f})")
+    return code
+
+
+def _reports() -> list[Path]:
+    return sorted(RESULTS.glob("report-*.xml"))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,17 @@ Next: ``machine.py``.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -47,8 +50,8 @@ def image() -> Path:
     built.parent.mkdir(parents=True, exist_ok=True)
     with (cache() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _drop_older(built)
         if not built.exists():
-            _drop_older()
             _build(built)
     return built
 
@@ -63,22 +66,44 @@ def recipe() -> str:
     return digest.hexdigest()[:16]
 
 
-def _drop_older() -> None:
-    """Images are gigabytes: only the newest recipe is worth its room.
+@contextlib.contextmanager
+def scratch(parent: Path, prefix: str) -> Iterator[Path]:
+    """Yield a folder in the cache that is gone afterwards; the lock on it says that we live."""
+    with tempfile.TemporaryDirectory(dir=parent, prefix=prefix) as name:
+        held = os.open(name, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_SH)
+        try:
+            yield Path(name)
+        finally:
+            os.close(held)
+
+
+def _drop_older(built: Path) -> None:
+    """Keep the newest recipe alone: images are gigabytes. What was killed has left folders too.
 
     A machine that runs keeps what it has opened, and needs its own folder in the end.
     """
     for folder in cache().iterdir():
-        if folder.is_dir() and not folder.name.startswith("boot-"):
+        if folder.is_dir() and folder != built and not _is_held(folder):
             shutil.rmtree(folder)
+
+
+def _is_held(folder: Path) -> bool:
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
 
 
 def _build(built: Path) -> None:
     if os.geteuid() != 0:
         sys.exit("vm: building the image needs root\nhint: sudo scripts/vm build")
-    print(f"vm: building the image in {built}, once for this recipe", file=sys.stderr)
-    with tempfile.TemporaryDirectory(dir=built.parent, prefix="build-") as name:
-        work = Path(name)
+    print(f"vm: building the image in {built}, once for this recipe", file=sys.stderr, flush=True)
+    with scratch(built.parent, "build-") as work:
         _wheels(work / "wheels")
         _bootstrap(work / "root", work / "wheels")
         _files(work / "root", work / "made")
@@ -101,12 +126,19 @@ def _bootstrap(root: Path, wheels: Path) -> None:
     options.write_text(_apt_settings())
     packages = (GUEST / "packages.txt").read_text().splitlines()
     included = ",".join(line for line in packages if line and not line.startswith("#"))
-    hook = f'"{GUEST}/prepare" "$1" "{wheels}"'
+    # mmdebstrap gives it to a shell, and sets $1 to the root.
+    hook = f'{shlex.quote(str(GUEST / "prepare"))} "$1" {shlex.quote(str(wheels))}'
     argv = ["mmdebstrap", "--variant=minbase", "--format=directory", f"--include={included}"]
     argv += [f"--aptopt={options}", f"--customize-hook={hook}", RELEASE, str(root), _mirror()]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{done.stderr[-4000:]}\nvm: mmdebstrap exited {done.returncode}")
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as made:
+        try:
+            said, _ = made.communicate()
+        finally:
+            made.terminate()  # where we were interrupted; it tidies up after itself
+    if made.returncode:
+        sys.exit(f"{said[-4000:]}\nvm: mmdebstrap exited {made.returncode}")
 
 
 def _files(root: Path, made: Path) -> None:

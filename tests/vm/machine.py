@@ -7,6 +7,9 @@
 Every boot starts from the same image: qemu keeps what the machine writes in a file of its own that
 vanishes with it. Processors are emulated (TCG), so this works inside another virtual machine too.
 
+qemu ends with us, whatever ends us: the kernel is asked for that. The boot's folder goes with us
+too, or else at the next boot: whoever lives holds a lock on it.
+
 Next: ``__main__.py``.
 """
 
@@ -17,10 +20,9 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
-from tests.vm.image import TOP, image
+from tests.vm.image import TOP, image, scratch
 
 RESULTS = Path(os.environ.get("MINIRUN_VM_RESULTS") or TOP / "build" / "vm")
 MEMORY_MIB = 3072
@@ -45,8 +47,7 @@ def boot(job: str, *, timeout_s: float, interactive: bool = False) -> int:
     built = image()
     shutil.rmtree(RESULTS, ignore_errors=True)
     RESULTS.mkdir(parents=True)
-    with tempfile.TemporaryDirectory(dir=built.parent, prefix="boot-") as name:
-        work = Path(name)
+    with scratch(built.parent, "boot-") as work:
         _pack_checkout(work, job)
         with (work / "results.img").open("wb") as empty:
             empty.truncate(RESULTS_BYTES)
@@ -77,12 +78,14 @@ def _pack_checkout(work: Path, job: str) -> None:
 def _qemu(built: Path, work: Path) -> list[str]:
     accelerator = os.environ.get("MINIRUN_VM_ACCEL", "tcg,thread=multi")
     processor = "max" if accelerator.startswith("tcg") else "host"
-    argv = [f"qemu-system-{os.uname().machine}", "-nodefaults", "-no-user-config", "-no-reboot"]
+    # A machine that nobody waits for any more would run for ever. See: PR_SET_PDEATHSIG(2const).
+    argv = ["setpriv", "--pdeathsig", "KILL", f"qemu-system-{os.uname().machine}"]
+    argv += ["-nodefaults", "-no-user-config", "-no-reboot"]
     argv += ["-accel", accelerator, "-cpu", processor, "-smp", "2", "-m", str(MEMORY_MIB)]
     argv += ["-display", "none", "-nic", "none", "-device", "virtio-rng-pci"]
     argv += ["-kernel", f"{built}/vmlinuz", "-initrd", f"{built}/initrd"]
     argv += ["-append", "root=/dev/disk/by-id/virtio-root rw console=ttyS0 panic=-1 quiet"]
-    argv += ["-serial", f"file:{RESULTS}/console.log"]
+    argv += ["-serial", "file:" + _escaped(RESULTS / "console.log")]
     argv += ["-device", "virtio-serial-pci", "-chardev", "stdio,id=job,signal=off"]
     argv += ["-device", "virtconsole,chardev=job"]
     for disk, name in ((built / "root.img", "root"), (work / "checkout.img", "checkout")):
@@ -91,11 +94,15 @@ def _qemu(built: Path, work: Path) -> list[str]:
 
 
 def _disk(file: Path, name: str, option: str) -> list[str]:
-    escaped = str(file).replace(",", ",,")
     return [
-        *("-drive", f"file={escaped},format=raw,if=none,id={name},{option}"),
+        *("-drive", f"file={_escaped(file)},format=raw,if=none,id={name},{option}"),
         *("-device", f"virtio-blk-pci,drive={name},serial={name}"),
     ]
+
+
+def _escaped(file: Path) -> str:
+    """Return a path as one value of qemu's: a comma would end it."""
+    return str(file).replace(",", ",,")
 
 
 def _run(argv: list[str], *, timeout_s: float, interactive: bool) -> None:

@@ -1,4 +1,4 @@
-"""Which tests run nowhere: neither here nor in the machine, judged from the JUnit reports.
+"""What the machine's JUnit reports say: how many tests ran there, and which run nowhere.
 
 A test that needs cgroup v1 runs on one machine, a test that needs cgroup v2 on the other. What both
 leave out is a hole, unless it asks for hardware.
@@ -6,11 +6,20 @@ leave out is a hole, unless it asks for hardware.
 
 from __future__ import annotations
 
+import collections
 from pathlib import Path
 from xml.etree import ElementTree
 
 #: Skips that no machine of ours can undo.
 HARDWARE = ("missing feature: kvm", "hardware")
+_BAD = ("failure", "error")
+
+
+def summary(reports: list[Path]) -> str:
+    """Return one line that counts what happened to the tests of some reports."""
+    cases = [case for report in reports for case in ElementTree.parse(report).iter("testcase")]
+    counted = collections.Counter(_outcome(case) for case in cases)
+    return ", ".join(f"{counted[word]} {word}" for word in ("passed", "skipped", "failed"))
 
 
 def never_run(here: Path, there: list[Path]) -> int:
@@ -22,6 +31,12 @@ def never_run(here: Path, there: list[Path]) -> int:
         print(f"runs on neither machine: {test}: {skipped[test]}")
     print(f"skipped here: {len(skipped)}, of those run in the machine: {len(skipped) - len(holes)}")
     return 1 if holes else 0
+
+
+def _outcome(case: ElementTree.Element) -> str:
+    if any(case.find(word) is not None for word in _BAD):
+        return "failed"
+    return "passed" if case.find("skipped") is None else "skipped"
 
 
 def _name(case: ElementTree.Element) -> str:
@@ -42,4 +57,4 @@ def _skipped(report: Path) -> dict[str, str]:
 def _run(report: Path) -> set[str]:
     """Return the tests that were not skipped."""
     cases = ElementTree.parse(report).iter("testcase")
-    return {_name(case) for case in cases if case.find("skipped") is None}
+    return {_name(case) for case in cases if _outcome(case) != "skipped"}
