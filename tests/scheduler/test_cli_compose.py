@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(name: str, text: str) -> str:
     Path(name).write_text(text)
     return name
+
+
+def test_the_example_is_a_file_that_docker_compose_accepts() -> None:
+    compose = shutil.which("docker-compose")
+    if compose is None:
+        pytest.skip("missing feature: docker-compose")
+    done = subprocess.run(
+        [compose, "-f", EXAMPLE, "config", "-q"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(read((str(EXAMPLE),)).specs) == ["digits"]
 
 
 def test_read_takes_the_file_of_the_folder_and_its_variables(
