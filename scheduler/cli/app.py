@@ -29,6 +29,7 @@ COMMANDS = {
     "logs": ("logs", "show what replicas printed"),
     "exec": ("logs", "run a command in a replica"),
     "events": ("events", "show what was decided and why, as it happens"),
+    "dashboard": ("dashboard", "show all of it to a browser on this machine"),
     "top": ("top", "show what deployments use and answer, live"),
     "job": ("job", "start jobs and see how they ended"),
     "cron": ("job", "see what runs by the clock"),

@@ -16,9 +16,9 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from minirun import MinirunError, ScheduleError, __version__
 
-from ..auth import Caller, is_local
+from ..auth import Caller
 from . import facts
-from .session import form_word, may_change
+from .session import form_word, has_cookie, may_change
 
 _STATIC = Path(__file__).parent / "static"
 _MEDIA = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -55,9 +55,8 @@ def room(name: str) -> Blueprint:
 
 def show(template: str, caller: Caller, code: int = 200, **values: object) -> Response:
     """Return a page as one viewer may see it."""
-    common = {"caller": caller, "may_change": may_change(caller), "is_local": is_local(request)}
-    word = form_word(request)
-    text = render_template(template, **common, word=word, **values)
+    common = {"caller": caller, "may_change": may_change(caller), "word": form_word(request)}
+    text = render_template(template, **common, may_leave=has_cookie(request), **values)
     return Response(text, code, mimetype="text/html")
 
 

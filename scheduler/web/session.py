@@ -62,6 +62,11 @@ def _cookie_text(request: Request) -> str:
     return request.cookies.get(_cookie(request), "")
 
 
+def has_cookie(request: Request) -> bool:
+    """Return whether there is anything to log out of."""
+    return bool(_cookie_text(request))
+
+
 def remember(request: Request, response: Response, token: str) -> None:
     """Let the browser show a token until it is closed; no script can read it."""
     response.set_cookie(
