@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -58,11 +58,21 @@ class Door:
     def form(self, **fields: str) -> str:
         _, _, page = self.ask("GET", "/deployments/web")
         word = re.findall(r'name="word" value="(\w+)"', page)[0]
-        return "&".join(f"{key}={value}" for key, value in {"word": word, **fields}.items())
+        return urlencode({"word": word, **fields})
+
+    def press(self, action: str, **fields: str) -> str:
+        """Send a form of ours; return the page that it leads to."""
+        return self._send(action, self.form(**fields), self.origin)[2]
 
     def scale(self, form: str, origin: str) -> int:
+        """Send a form from somewhere; return the status."""
+        return self._send("scale", form, origin)[0]
+
+    def _send(
+        self, action: str, form: str, origin: str
+    ) -> tuple[int, http.client.HTTPMessage, str]:
         media = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self.ask("POST", "/deployments/web/scale", form, Origin=origin, **media)[0]
+        return self.ask("POST", f"/deployments/web/{action}", form, Origin=origin, **media)
 
 
 @contextmanager
