@@ -210,6 +210,7 @@ def _setting(container: Container, state: State, request: ExecRequest) -> ExecSe
         seccomp=_filter(container.directory.file("filter")),
         keep_fds=request.keep_fds,
         keyring=request.keyring,
+        container=container.id,
     )
 
 

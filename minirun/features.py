@@ -75,7 +75,7 @@ def _linux(host: Host) -> dict[str, Any]:
         },
         "apparmor": {"enabled": True},
         "selinux": {"enabled": False},
-        "intelRdt": {"enabled": False, "schemata": False, "monitoring": False},
+        "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
         "memoryPolicy": {"modes": sorted(MEMORY_MODES), "flags": sorted(MEMORY_FLAGS)},
         "mountExtensions": {"idmap": {"enabled": "idmapped_mounts" in host.features}},
         "netDevices": {"enabled": True},

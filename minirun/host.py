@@ -73,6 +73,7 @@ class Host(Record):
         may_set_groups: whether setgroups(2) is allowed in this user namespace.
         may_make_groups: whether a control group can be made for us: as root, or by delegation.
         apparmor: whether profiles can be applied.
+        resctrl: where the processor's caches are shared out; "" where that is not mounted.
         hugepage_sizes: as the hugetlb controller names them, ``2MB``.
         page_size: in bytes.
         memory_bytes: all of the machine's memory.
@@ -98,6 +99,7 @@ class Host(Record):
     may_set_groups: bool = True
     may_make_groups: bool = True
     apparmor: bool = False
+    resctrl: str = ""
     hugepage_sizes: tuple[str, ...] = ("2MB", "1GB")
     page_size: int = 4096
     memory_bytes: int = 16 << 30
@@ -144,6 +146,7 @@ def probe() -> Host:
         may_set_groups=text("/proc/self/setgroups") != "deny",
         may_make_groups=all(os.access(base, os.W_OK) for base in _bases(hierarchies, cgroup2)),
         apparmor=text("/sys/module/apparmor/parameters/enabled").startswith("Y"),
+        resctrl=_resctrl(),
         hugepage_sizes=_hugepage_sizes(),
         page_size=os.sysconf("SC_PAGE_SIZE"),
         memory_bytes=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -191,6 +194,14 @@ def _swap_accounting(memory: Hierarchy | None) -> bool:
         return os.path.exists(memory.mount + "/memory.memsw.limit_in_bytes")
     inner = os.path.exists(memory.own + "/memory.max")
     return os.path.exists(memory.own + "/memory.swap.max" if inner else "/proc/swaps")
+
+
+def _resctrl() -> str:
+    """Return where resctrl is mounted; most kernels do not even have the place for it."""
+    if not os.path.isdir("/sys/fs/resctrl"):
+        return ""
+    lines = text("/proc/self/mountinfo").splitlines()
+    return next((line.split()[4] for line in lines if " - resctrl " in line), "")
 
 
 def _hugepage_sizes() -> tuple[str, ...]:

@@ -343,6 +343,10 @@ class Container:
             if state.status != "creating" or driver.exists():
                 driver.kill()
             driver.delete()
+        if os.path.exists(self.directory.file("resctrl")):
+            from .cgroups.resctrl import remove_noted
+
+            remove_noted(self.directory.path)
         hooks = self.directory.read_hooks().poststop
         if keep_lock:
             self.directory.clear()

@@ -128,10 +128,12 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     return Plan(tuple(parts.flatten((
         setting.cgroup and limits.CreateCgroup(setting.cgroup, linux.resources, (), groups),
         setting.cgroup and parts.delegation(spec, host, new, groups),
+        linux.intel_rdt and parts.make_service_class(linux.intel_rdt, host, setting),
         Clone.CLONE_NEWUSER in new and parts.create_user_namespace(linux),
         # A child enters, we stay outside. It forks PID 1, or it is PID 1: if nothing is joined.
         handoff.ForkIntermediate() if between else handoff.ForkInitDirectly(new & parts.PID),
         process.oom_score_adj is not None and limits.SetOomScore(process.oom_score_adj),
+        linux.intel_rdt and parts.join_service_class(linux.intel_rdt, host, setting.container_id),
         groups and (limits.JoinCgroup(groups) if between else limits.JoinCgroupAsInit(groups)),
         binds and trees.OpenTrees(binds, parts.joined_userns(linux)),  # while we can reach them
         setting.overlay

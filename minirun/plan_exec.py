@@ -19,6 +19,7 @@ from .plan import Plan
 from .plan_parts import (
     confined,
     flatten,
+    join_service_class,
     priorities,
     search_path,
     set_identity,
@@ -47,6 +48,7 @@ class ExecSetting(Record):
         seccomp: the container's filter.
         keep_fds: how many descriptors from 3 on the program inherits.
         keyring: False keeps the caller's session keyring.
+        container: the container's id.
     """
 
     namespaces: Clone
@@ -57,6 +59,7 @@ class ExecSetting(Record):
     seccomp: Filter | None = None
     keep_fds: int = 0
     keyring: bool = True
+    container: str = ""
 
 
 def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) -> Plan:
@@ -77,6 +80,7 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
     return Plan(tuple(flatten((
         handoff.ForkIntermediate(),  # a child joins, we stay outside
         oom_score is not None and limits.SetOomScore(oom_score),
+        spec.linux.intel_rdt and join_service_class(spec.linux.intel_rdt, host, setting.container),
         affinity.initial and joining.SetInitialAffinity(affinity.initial),
         setting.groups
         and setting.join_groups

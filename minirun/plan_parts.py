@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from .host import Host
     from .plan import Setting
-    from .spec import IdMapping, Linux, Namespace
+    from .spec import IdMapping, IntelRdt, Linux, Namespace
     from .spec import Mount as SpecMount
 
 NAMESPACES = {
@@ -124,6 +124,22 @@ def unshare_pid(linux: Linux, new: Clone) -> Step | None:
     """Return the step for the namespaces that apply to children only."""
     flags = new & (Clone.CLONE_NEWPID | Clone.CLONE_NEWTIME)
     return namespaces.UnsharePid(flags, tuple(linux.time_offsets.items())) if flags else None
+
+
+def make_service_class(rdt: IntelRdt, host: Host, setting: Setting) -> Step:
+    """Return the step that makes a class of the processor's caches; few hosts can, so import it."""
+    from .cgroups.resctrl import service_class
+    from .steps.resctrl import MakeClass
+
+    return MakeClass(service_class(rdt, setting.container_id, host.resctrl))
+
+
+def join_service_class(rdt: IntelRdt, host: Host, container_id: str) -> Step:
+    """Return the step that puts the first child into it."""
+    from .cgroups.resctrl import service_class
+    from .steps.resctrl import JoinClass
+
+    return JoinClass(service_class(rdt, container_id, host.resctrl).directories)
 
 
 # ── file systems ──────────────────────────────────────────────────────────────────────────────

@@ -101,7 +101,6 @@ class State(Record):
     cgroup: str = ""
     cgroup_manager: str = "cgroupfs"
     cgroup_directories: Mapping[str, str] = EMPTY
-    intel_rdt: str = ""
 
 
 class Directory:

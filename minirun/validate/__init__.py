@@ -27,7 +27,7 @@ from .rules import absolute, is_digits, items, one_of, refuse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
-    from ..spec import Hooks, Linux, Seccomp, Spec
+    from ..spec import Hooks, IntelRdt, Linux, Seccomp, Spec
 
 VERSIONS = "1.0.0 to 1.3.0"
 
@@ -101,7 +101,27 @@ def _linux(linux: Linux, host: Host) -> None:
             one_of(path, flag, MEMORY_FLAGS)
         process.check_list("$.linux.memoryPolicy.nodes", linux.memory_policy.nodes)
     if linux.intel_rdt:
-        refuse("$.linux.intelRdt", "is not supported", "limit the cache on the host, by its groups")
+        check_intel_rdt(linux.intel_rdt, host)
+
+
+def check_intel_rdt(rdt: IntelRdt, host: Host) -> None:
+    """Refuse a class that could be anything but one directory, and a host without classes."""
+    path = "$.linux.intelRdt"
+    if host.rootless:
+        refuse(path, "the processor's classes are root's alone", "leave it out, or run as root")
+    if not host.resctrl:
+        hint = "mount -t resctrl resctrl /sys/fs/resctrl, where kernel and processor have it"
+        refuse(path, "no resctrl file system is mounted", hint)
+    taken = ("info", "mon_groups", "mon_data", ".", "..")
+    if rdt.clos_id != "/" and (not {"/", "\n"}.isdisjoint(rdt.clos_id) or rdt.clos_id in taken):
+        refuse(f"{path}.closID", f"{rdt.clos_id!r} is no name of a class", "a plain name, or /")
+    if rdt.mem_bw_schema and not rdt.mem_bw_schema.startswith("MB:"):
+        refuse(f"{path}.memBwSchema", f"{rdt.mem_bw_schema!r} does not start with MB:")
+    given = (rdt.l3_cache_schema, rdt.mem_bw_schema, *rdt.schemata)
+    names = ("l3CacheSchema", "memBwSchema", *(f"schemata[{n}]" for n in range(len(rdt.schemata))))
+    for name, line in zip(names, given, strict=True):
+        if "\n" in line and name != "l3CacheSchema":
+            refuse(f"{path}.{name}", f"{line!r} is more than one line", "one line for each entry")
 
 
 def check_seccomp(seccomp: Seccomp) -> None:

@@ -23,6 +23,7 @@ from minirun.steps import (
     mounts,
     namespaces,
     overlay,
+    resctrl,
     rootfs,
     trees,
 )
@@ -34,7 +35,7 @@ ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| (.*) \|$", re.MULTILINE)
 ROWS = {path: (status.strip(), how) for path, status, how in ROW.findall(PAGE.read_text())}
 MODULES = (
     *(devices, filters, handoff, identity, limits, masks),
-    *(mounts, namespaces, overlay, rootfs, trees),
+    *(mounts, namespaces, overlay, resctrl, rootfs, trees),
 )
 
 
@@ -82,7 +83,6 @@ def test_conformance_names_steps_that_exist() -> None:
 REFUSED: dict[str, dict[str, dict[str, object]]] = {
     "process.selinuxLabel": {"process": {"selinuxLabel": "x"}},
     "linux.mountLabel": {"linux": {"mountLabel": "x"}},
-    "linux.intelRdt": {"linux": {"intelRdt": {"closID": "x"}}},
     "linux.personality.flags": {
         "linux": {"personality": {"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}}
     },
