@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
 
-from . import gateway, images, memory, scheduler
+from . import building, gateway, images, memory, scheduler
 from .engines import Engine, Engines
 from .experiment import Experiment, Round, Row, Target
 from .lab import Lab
 from .runtimes import Runtime
-from .timing import Argv, in_turn_ms, run, time_ms, together_ms
+from .timing import Argv, in_turn_ms, time_ms, together_ms
 from .warm import DockerApi, Launcher
 
 SEQUENTIAL, CONCURRENT, GROWN = 100, 20, 200
@@ -35,7 +34,7 @@ def catalogue(lab: Lab, engines: Engines, runtimes: Mapping[str, Runtime]) -> It
     yield from _many(engines)
     yield _memory(engines)
     yield _growth(engines.minirun)
-    yield _build(lab, engines)
+    yield from building.experiments(lab, engines)
     yield from images.experiments(lab, engines)
     yield from gateway.experiments(lab)
     yield from scheduler.experiments(lab, engines)
@@ -237,7 +236,7 @@ def _grow(engine: Engine, row: str) -> Mapping[str, float]:
     return {row: sum(spent[-10:]) / sum(spent[:10])}
 
 
-# ── memory and builds ─────────────────────────────────────────────────────────────────────────
+# ── memory ────────────────────────────────────────────────────────────────────────────────────
 
 #: A shim that nobody watches becomes small a second after the start; docker's collects garbage.
 _SETTLED_AFTER_S = 3.0
@@ -268,23 +267,3 @@ def _weighed(engine: Engine) -> Round:
         return found
 
     return weigh
-
-
-def _build(lab: Lab, engines: Engines) -> Experiment:
-    """Return builds of which nothing is left to do: all steps come from the cache."""
-    context = lab.folder("context")
-    run(("cp", "-a", str(lab.rootfs), str(context / "root")))
-    (context / "Dockerfile").write_text(
-        "FROM scratch\nCOPY root/ /\nENV A=1\nWORKDIR /tmp\n"
-        'RUN echo built > /tmp/it\nCMD ["true"]\n'
-    )
-    row = Row("build-cached", "build of a Dockerfile with five steps, all in the cache")
-    contenders = {
-        name: _timed(row.id, _build_argv(engine, context)) for name, engine in engines.all().items()
-    }
-    return Experiment((row,), contenders)
-
-
-def _build_argv(engine: Engine, context: Path) -> Argv:
-    # podman builds in a container of its own and does not need the network for it either.
-    return engine.argv("build", "-q", "-t", "bench-built", "--network", "none", str(context))
