@@ -2,8 +2,11 @@
 
 The store is full of moments: when a slot was made, when it is tried again. The kernel's monotonic
 clock says them the same to every scheduler, until a reboot begins it anew. So it is shifted by
-what the last boot had come to, and everything in the store stays in the past. The wall clock could
-do that too, but people and NTP turn it.
+what the last boot had come to, and everything in the store stays in the past; so it is where the
+clock of the same boot is behind, as in another time namespace. The wall clock could do that too,
+but people and NTP turn it.
+
+See: time_namespaces(7).
 
 Next: ``controller.py``.
 """
@@ -43,10 +46,10 @@ class BootClock:
     def __init__(self, store: Facts, boot_id: str = "") -> None:
         boot_id = boot_id or _BOOT_ID.read_text(encoding="ascii").strip()
         known, _, offset = store.fact("clock").partition(" ")
-        if known == boot_id:
-            self._offset_s = float(offset)
-            return
-        self._offset_s = max(0.0, _latest(store.load()) + 1 - time.monotonic())
+        self._offset_s = float(offset) if known == boot_id else 0.0
+        behind_s = _latest(store.load()) - self()
+        if behind_s > 0:
+            self._offset_s += behind_s + 1
         store.set_fact("clock", f"{boot_id} {self._offset_s!r}")
 
     def __call__(self) -> float:

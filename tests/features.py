@@ -236,6 +236,10 @@ FEATURES: dict[str, Feature] = {
     ),
     "systemd": Feature(_systemd, lambda: _is_root() and Path("/run/systemd/system").is_dir()),
     "apparmor": Feature(_apparmor, lambda: _is_root() and (APPARMOR / "profiles").exists()),
+    "timens": Feature(
+        lambda: _attempt("unshare", "--time", "--monotonic", "1", "true"),
+        lambda: _capable(CAP_SYS_ADMIN) and Path("/proc/self/ns/time").exists(),
+    ),
     "kvm": Feature(
         lambda: "" if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         _never,
