@@ -24,6 +24,8 @@ __all__ = ["ApiError", "Client"]
 
 #: An object of JSON.
 Json = dict[str, Any]
+#: The largest page of deployments that the API gives.
+PAGE = 1000
 
 
 class Client:
@@ -47,7 +49,7 @@ class Client:
     def deployments(self, labels: Mapping[str, str] | None = None, kind: str = "") -> list[Json]:
         """Return all deployments, or those with these labels or of this kind."""
         wanted = [("label", f"{key}={value}") for key, value in (labels or {}).items()]
-        return self._items(_with("/v1/deployments", [*wanted, ("kind", kind)]))
+        return self._items("/v1/deployments", *wanted, ("kind", kind), ("limit", PAGE))
 
     def deployment(self, name: str) -> Json:
         """Return one deployment: its spec, its status, its generation."""
@@ -249,9 +251,15 @@ class Client:
     def _object(self, method: str, path: str, body: object = None) -> Json:
         return _as_object(self.transport.ask(method, path, body).json())
 
-    def _items(self, path: str) -> list[Json]:
-        items = self._object("GET", path).get("items", [])
-        return [_as_object(item) for item in items]
+    def _items(self, path: str, *query: tuple[str, object]) -> list[Json]:
+        """Return the items of all pages."""
+        found, after = list[Json](), ""
+        while True:
+            page = self._object("GET", _with(path, [*query, ("after", after)]))
+            found += [_as_object(item) for item in page.get("items", [])]
+            after = page.get("next") or ""
+            if not after:
+                return found
 
 
 def own_address() -> str:

@@ -15,6 +15,8 @@ import pytest
 
 from scheduler.client import Client
 from scheduler.transport import ApiError, Transport, refusal
+from tests.scheduler.api_lab import SPEC
+from tests.scheduler.served import serving
 
 
 @contextmanager
@@ -89,7 +91,7 @@ Talk = Callable[[bytes], tuple[Client, list[bytes]]]
 def test_client_asks_and_reads_over_a_unix_socket(talk: Talk) -> None:
     client, asked = talk(answer("200 OK", '{"items": [{"name": "web"}]}'))
     assert client.deployments({"app": "a b"}) == [{"name": "web"}]
-    assert asked[0].startswith(b"GET /v1/deployments?label=app%3Da+b HTTP/1.1\r\n")
+    assert asked[0].startswith(b"GET /v1/deployments?label=app%3Da+b&limit=1000 HTTP/1.1\r\n")
 
 
 def test_client_puts_with_the_generation_it_means(talk: Talk) -> None:
@@ -100,6 +102,17 @@ def test_client_puts_with_the_generation_it_means(talk: Talk) -> None:
     assert json.loads(asked[0].partition(b"\r\n\r\n")[2]) == {"image": "x"}
     client.apply("web", {"image": "x"}, generation=7)
     assert b'If-Match: "7"' in asked[1]
+
+
+def test_client_lists_what_is_more_than_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.client.PAGE", 2)
+    with serving(tmp_path) as served:
+        client = Client(f"unix://{served.path}")
+        for name in "abcde":
+            client.apply(name, SPEC)
+        assert [row["name"] for row in client.deployments()] == list("abcde")
 
 
 def test_client_quotes_a_name_that_is_a_path(talk: Talk) -> None:
