@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from . import control
 from .engines import Engine, Engines, own_command
 from .experiment import Experiment, Round, Row, Target
 from .lab import Lab
@@ -33,6 +34,7 @@ def experiments(lab: Lab, engines: Engines) -> Iterator[Experiment]:
         yield _api_back(sched)
         yield _from_zero(sched)
         yield _updates(sched)
+        yield from control.experiments(sched)
     finally:
         sched.stop()
 

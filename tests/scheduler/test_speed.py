@@ -9,18 +9,15 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler.actions import AddServer, SetRoute, Start
-from scheduler.entry import Desired, Entry, Stage
+from benchmarks.control import BIG, DEPLOYMENTS, GIB, REPLICAS, crowd
+from scheduler.actions import AddServer
+from scheduler.entry import Desired, Entry
 from scheduler.model import Deployment, Resources, Spread
-from scheduler.observed import Host, Node, Observed, Phase, Replica, Route, Server, Traffic
+from scheduler.observed import Host, Node, Observed
 from scheduler.placement import Ledger, Refusal, place
 from scheduler.policy import Autoscale
 from scheduler.reconcile import reconcile
 from tests.scheduler.world import World, deployment
-
-DEPLOYMENTS, REPLICAS = 1000, 10
-GIB = 1 << 30
-BIG = Host((Node("n0", 1 << 40, 1 << 60), Node("n1", 1 << 40, 1 << 60)))
 
 
 def best_of(times: int, work: Callable[[], object]) -> float:
@@ -31,38 +28,6 @@ def best_of(times: int, work: Callable[[], object]) -> float:
         work()
         taken.append(time.process_time() - began)
     return min(taken)
-
-
-def crowd(autoscale: Autoscale | None = None) -> tuple[Desired, Observed]:
-    """Return a thousand deployments whose ten replicas all serve."""
-    entries: dict[str, Entry] = {}
-    replicas: dict[str, Replica] = {}
-    servers: dict[str, Server] = {}
-    routes: dict[str, Route] = {}
-    for index in range(DEPLOYMENTS):
-        world = World(BIG)
-        world.apply(deployment(f"d{index}", replicas=REPLICAS, autoscale=autoscale))
-        now = world.clock()
-        outcome = reconcile(world.store.load(), Observed(now, BIG), now)
-        entry = outcome.entries[f"d{index}"]
-        assert entry
-        rollout = replace(entry.rollout, stage=Stage.COMPLETE, stable=1, count=REPLICAS)
-        entries[f"d{index}"] = replace(entry, rollout=rollout)
-        for effect in outcome.effects:
-            if isinstance(effect, Start):
-                replicas[effect.id] = _running(effect)
-                servers[effect.id] = Server(effect.id, "stable")
-            elif isinstance(effect, SetRoute):
-                routes[effect.route.deployment] = effect.route
-    traffic = {name: Traffic(7.0, 7.0, pools={}) for name in entries}
-    return Desired(entries), Observed(2000.0, BIG, replicas, servers, routes, traffic)
-
-
-def _running(start: Start) -> Replica:
-    address = f"/run/{start.id}.sock"
-    return Replica(
-        start.id, start.deployment, 1, Phase.RUNNING, 1500.0, started_at=1499.0, address=address
-    )
 
 
 @pytest.mark.parametrize(
