@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from socket import socket
 from threading import Event
@@ -30,6 +31,7 @@ from .clock import BootClock
 from .control import Control
 from .control.hostpaths import allowed
 from .controller import Controller
+from .engines.afterlife import Afterlife
 from .engines.capacity import Capacity
 from .engines.inside import Inside
 from .engines.load import Load
@@ -120,6 +122,7 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
         store.cordoned,
         wake.set,
         capacity,
+        Afterlife(places.data / "logs", partial(_is_wanted, store)),
     )
     runtime = LocalRuntime(Containers(default_home()), around)
     stack.callback(runtime.close)
@@ -169,6 +172,11 @@ def _binding(options: Options) -> Binding:
     )
     binding.check()
     return binding
+
+
+def _is_wanted(store: Store, deployment: str) -> bool:
+    entry = store.load().entries.get(deployment)
+    return entry is not None and not entry.deleted
 
 
 def _owner(store: Store) -> str:

@@ -126,8 +126,8 @@ def read_deployment_logs(call: Call[NoBody, LogQuery]) -> Response:
 def read_replica_logs(call: Call[NoBody, LogQuery]) -> Response:
     """Return what a replica wrote, one JSON object for each line; ``follow`` goes on."""
     tail = call.query.tail
-    _replica(call.control, call.name)
     if call.query.follow:
+        _replica(call.control, call.name)
         return _following(logs.follow_replica(call.control, call.name, tail=tail))
     return _all(logs.replica_lines(call.control, call.name, tail=tail))
 

@@ -9,7 +9,8 @@ Next: ``rollout.py``, which follows what was applied.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,7 +21,7 @@ from .common import client, form_option, labels_of, labels_option
 from .output import document, one_line, say
 
 if TYPE_CHECKING:
-    from ..client import Client
+    from ..client import Client, Json
     from .compose_file import Wanted
 
 files_option = click.option(
@@ -89,13 +90,27 @@ def _put(sched: Client, name: str, spec: Mapping[str, Any], before: int | None) 
 
 def _rehearsed(sched: Client, wanted: Wanted) -> list[dict[str, Any]]:
     known = {row["name"] for row in sched.deployments()}
+    stored = {row["name"] for row in sched.secrets()} if wanted.secrets else set()
     done = []
     for name, spec in wanted.specs.items():
-        preview = _named(name, lambda name=name, spec=spec: sched.preview(name, spec))
+        new = wanted.secrets.keys() - stored
+        preview = _named(name, partial(_previewed, sched, name, spec, new))
         result = "created" if name not in known else "configured"
         done.append({"name": name, "result": result if preview["changed"] else "unchanged"})
         done[-1]["preview"] = preview
     return done
+
+
+def _previewed(sched: Client, name: str, spec: Mapping[str, Any], new: Set[str]) -> Json:
+    """Return a preview; secrets that apply would store first are not there to be found yet."""
+    asked = spec.get("secrets", ())
+    there = [secret for secret in asked if secret["source"] not in new]
+    if len(there) == len(asked):
+        return sched.preview(name, spec)
+    preview = sched.preview(name, {**spec, "secrets": there})
+    preview["changed"] = True
+    preview["diff"].append({"pointer": "/secrets", "before": None, "after": asked})
+    return preview
 
 
 def _named(name: str, work: Any) -> Any:  # noqa: ANN401 - whatever the work returns

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from minirun import ScheduleError
 
 from ..entry import State
+from ..model import Kind
 from .context import Control
 from .ports import LogLine
 
@@ -32,11 +33,17 @@ class Line:
 def replica_ids(control: Control, name: str) -> tuple[str, ...]:
     """Return the replicas of a deployment that may have written something, oldest first.
 
+    Of work with an end that is those too that are gone: their output is what it was done for.
+
     Raises:
         ScheduleError: there is no such deployment (404).
     """
     entry, _ = control.entry(name)
-    return tuple(slot.id for slot in entry.slots if slot.state is not State.ENDED)
+    here = tuple(slot.id for slot in entry.slots if slot.state is not State.ENDED)
+    if entry.deployment.kind is Kind.SERVICE:
+        return here
+    gone = control.replicas.remembered(name)
+    return (*(one for one in gone if one not in here), *here)
 
 
 def lines(control: Control, name: str, *, tail: int | None) -> list[Line]:

@@ -67,6 +67,9 @@ class Replicas(Protocol):
             ScheduleError: there is no such replica (404).
         """
 
+    def remembered(self, deployment: str) -> tuple[str, ...]:
+        """Return which replicas that are gone can still be asked for their logs, oldest first."""
+
     def execute(self, replica_id: str, command: tuple[str, ...], timeout_s: float) -> Executed:
         """Run a command inside a replica and wait for its end, at most ``timeout_s``.
 

@@ -124,7 +124,9 @@ def _service_state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
 def _job_state(entry: Entry) -> tuple[str, str]:
     run = entry.run
     if run.outcome:
-        return ("done" if run.outcome == "succeeded" else "failed"), ""
+        if run.outcome == "succeeded":
+            return "done", ""
+        return "failed", f"run {run.number}: {run.succeeded} succeeded, {run.failed} failed"
     if entry.deployment.paused:
         return "paused", "resume it to go on"
     return ("progressing", _trouble(entry)) if run.number else ("idle", "no run yet")

@@ -9,6 +9,8 @@
     prober      one thread that asks every probe; ``checks`` are its questions
     launcher    the process that forks for us, kept alive
     inside      logs, commands and use of a replica, for people
+    afterlife   the logs of replicas that are gone
+    ending      the end of all replicas of a scheduler
 
 The scheduler's process has threads, so nothing here forks or enters a namespace.
 """

@@ -48,20 +48,18 @@ class Inside:
         """Yield what a replica has written and writes; None where there is nothing more now.
 
         Raises:
-            ScheduleError: there is no such replica (404).
+            ScheduleError: there is no such replica, and never was or long ago (404).
         """
-        box = self._box(replica_id)
-        return self._lines(box, tail) if box.container else iter(())
+        if box := self._runtime.box(replica_id):
+            return self._runtime.lines(box, tail) if box.container else iter(())
+        kept = self._runtime.last_words(replica_id)
+        if kept is None:
+            raise _missing(replica_id)
+        return iter(kept[-tail:] if tail else kept if tail is None else ())
 
-    def _lines(self, box: Box, tail: int | None) -> Iterator[LogLine | None]:
-        def running() -> bool:
-            return box.replica.phase is not Phase.EXITED
-
-        for entry in self._containers.logs(box.container, running, tail):
-            if entry is None:
-                yield None
-            else:
-                yield LogLine(unix_s(entry.time), entry.stream, entry.log.removesuffix("\n"))
+    def remembered(self, deployment: str) -> tuple[str, ...]:
+        """Return which replicas that are gone have left what they wrote, the oldest first."""
+        return self._runtime.remembered(deployment)
 
     def execute(self, replica_id: str, command: tuple[str, ...], timeout_s: float) -> Executed:
         """Run a command inside a replica and wait for its end, at most ``timeout_s``.
@@ -112,7 +110,7 @@ class Inside:
     def _box(self, replica_id: str) -> Box:
         if box := self._runtime.box(replica_id):
             return box
-        raise ScheduleError(f"there is no replica {replica_id}", status=404)
+        raise _missing(replica_id)
 
     # ---- images ---------------------------------------------------------------------------------
 
@@ -133,6 +131,10 @@ class Inside:
         except MinirunError:
             return False
         return True
+
+
+def _missing(replica_id: str) -> ScheduleError:
+    return ScheduleError(f"there is no replica {replica_id}", status=404)
 
 
 def _hear(process: subprocess.Popen[bytes], deadline: float) -> Executed:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,9 @@ from threading import Lock
 from minirun import ContainerRecord, Containers, MinirunError
 
 from ..actions import Start
+from ..control.ports import LogLine
 from ..observed import Host, Phase, Replica
+from .afterlife import KEPT_LINES, Afterlife
 from .capacity import Capacity
 from .checks import Target
 from .container import options_of
@@ -61,6 +63,7 @@ class Surroundings:
         cordoned: whether nothing new may be placed here.
         changed: called, in any thread, when there is news.
         capacity: what may be given away.
+        afterlife: keeps what replicas wrote.
     """
 
     owner: str
@@ -70,6 +73,7 @@ class Surroundings:
     cordoned: Callable[[], bool]
     changed: Callable[[], None]
     capacity: Capacity
+    afterlife: Afterlife
 
 
 class LocalRuntime:
@@ -102,6 +106,7 @@ class LocalRuntime:
             MinirunError: the launcher does not start, or the folder cannot be mounted.
         """
         self._folders.mount()
+        self._around.afterlife.tidy()
         for record in self.containers.all():
             if order := order_of(record, self._around.owner):
                 self._adopt(order, record)
@@ -185,6 +190,26 @@ class LocalRuntime:
         with self._lock:
             found = self._boxes.get(replica_id)
             return None if found is None or found.removing else found
+
+    def lines(self, box: Box, tail: int | None) -> Iterator[LogLine | None]:
+        """Yield what a replica has written and writes; None where there is nothing more now."""
+
+        def running() -> bool:
+            return box.replica.phase is not Phase.EXITED
+
+        for entry in self.containers.logs(box.container, running, tail):
+            if entry is None:
+                yield None
+            else:
+                yield LogLine(unix_s(entry.time), entry.stream, entry.log.removesuffix("\n"))
+
+    def remembered(self, deployment: str) -> tuple[str, ...]:
+        """Return which replicas that are gone have left what they wrote, the oldest first."""
+        return self._around.afterlife.replicas(deployment)
+
+    def last_words(self, replica_id: str) -> Sequence[LogLine] | None:
+        """Return what a replica that is gone wrote; None where nothing is known of it."""
+        return self._around.afterlife.lines(replica_id)
 
     # ---- a start --------------------------------------------------------------------------------
 
@@ -327,6 +352,7 @@ class LocalRuntime:
     def _clear_away(self, box: Box) -> None:
         """Remove a container, once its shim is done with it."""
         try:
+            self._remember(box)
             if box.container and not self.containers.remove(self.containers.read(box.container)):
                 self._watcher.later(LOOK_S, lambda: self._again(box))
                 return
@@ -339,6 +365,13 @@ class LocalRuntime:
         with self._lock:
             self._boxes.pop(box.order.id, None)
         self._around.changed()
+
+    def _remember(self, box: Box) -> None:
+        """Keep what it wrote, once."""
+        if box.container and not box.remembered:
+            box.remembered = True
+            written = filter(None, self.lines(box, KEPT_LINES))
+            self._around.afterlife.keep(box.order.id, written)
 
     def _again(self, box: Box) -> None:
         if not self._closing:

@@ -38,6 +38,7 @@ class Box:
         ready_as_of: since when it counts as ready once it is; None means from then on.
         kill_at: when it is killed, once it was asked to end.
         removing: whether somebody is about to remove it: nobody is told of it any more.
+        remembered: whether what it wrote is kept.
     """
 
     order: Start
@@ -46,6 +47,7 @@ class Box:
     ready_as_of: float | None = None
     kill_at: float | None = None
     removing: bool = False
+    remembered: bool = False
 
     def change(self, **facts: object) -> None:
         """Replace some of what is told of it."""

@@ -66,6 +66,9 @@ class FakeInsides:
             return Executed(None, timed_out=True)
         return Executed(3, " ".join(command).encode(), b"\xff")
 
+    def remembered(self, deployment: str) -> tuple[str, ...]:
+        return ()
+
     def usage(self) -> Mapping[str, Usage]:
         return {name: Usage(1.5, 1 << 20, 1 << 24, 1000) for name in self.runtime.boxes}
 

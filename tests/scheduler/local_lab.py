@@ -16,6 +16,7 @@ from minirun import Containers, MinirunError, default_home
 from minirun.image.model import ContainerConfig
 from minirun.record import replace as with_fields
 from scheduler.actions import Start
+from scheduler.engines.afterlife import Afterlife
 from scheduler.engines.capacity import Capacity
 from scheduler.engines.local import LocalRuntime, Surroundings
 from scheduler.model import Template
@@ -68,9 +69,14 @@ class LocalLab:
             lambda: self.cordoned,
             self._heard,
             Capacity(gpus=["/dev/null"]),
+            Afterlife(Path(self.home.root) / ".scheduler" / "logs", self.known),
         )
         self.made.append(LocalRuntime(Containers(self.home), around))
         return self.made[-1]
+
+    def known(self, deployment: str) -> bool:
+        """Say which deployments there are."""
+        return deployment != "gone"
 
     def _secret(self, name: str) -> bytes:
         if name not in self.secrets:

@@ -114,6 +114,19 @@ def test_apply_stores_the_files_secrets_first(sched: Desk) -> None:
     assert sched.lab.store.secret_value("key") == b"\xffsecret"
 
 
+def test_diff_knows_the_secrets_that_apply_would_store(sched: Desk) -> None:
+    running(sched)
+    Path("key").write_text("secret")
+    text = (
+        Path("compose.yaml").read_text().replace("image: good", "image: good\n    secrets: [key]")
+    )
+    Path("compose.yaml").write_text(f"{text}\nsecrets: {{key: {{file: key}}}}")
+    assert '+ /secrets: [{"source": "key"' in sched("diff", code=1)
+    assert sched.rows("secret", "list") == [], "it was only asked"
+    sched("apply")
+    assert sched("diff") == ""
+
+
 def test_apply_passes_on_which_field_was_refused(sched: Desk) -> None:
     compose("no-such-image")
     said = sched("apply", code=125)
@@ -364,6 +377,11 @@ def test_job_runs_to_its_end(sched: Desk) -> None:
         ["1", "succeeded"],
     ]
     assert sched.rows("cron", "list") == []
+
+
+def test_job_that_fails_says_how_often(sched: Desk) -> None:
+    Path("compose.yaml").write_text(JOB.replace("task,", "crash, x-job: {backoff_limit: 1},"))
+    assert "run 1: 0 succeeded, 2 failed" in sched("apply", "--wait", code=1)
 
 
 # ── the process itself ────────────────────────────────────────────────────────────────────────

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.gateway.admin import Admin
 from scheduler.gateway.metrics import exposition
 from tests.scheduler import gateway_lab
 from tests.scheduler.contract import ROUTE, GatewayContract
@@ -168,6 +169,22 @@ def test_least_busy_replica_is_given_the_next_request(one: Lab) -> None:
     for _ in range(5):
         assert one.get()[1]["X-Replica"] == "web.2"
         one.wait_until(lambda: one.gateway.servers()["web.2"].in_flight == 0)
+
+
+def test_new_replica_beside_others_begins_with_a_small_share(one: Lab) -> None:
+    one.gateway.close()
+    one.gateway = one.new_gateway(slow_start_s=1.0)
+    one.gateway.start()
+    one.gateway.set_route(ROUTE)
+    one.gateway.add(one.server("web.1"))
+    one.gateway.add(one.server("web.2"))
+    assert weights(one)["web.2"] < weights(one)["web.1"] == 100
+    one.wait_until(lambda: weights(one)["web.2"] == 100)
+
+
+def weights(lab: Lab) -> dict[str, int]:
+    rows = Admin(lab.folder / "gateway/proxy.sock").states()
+    return {server: int(row["srv_uweight"]) for (_, server), row in rows.items()}
 
 
 def test_request_whose_server_is_gone_is_sent_to_another(one: Lab) -> None:

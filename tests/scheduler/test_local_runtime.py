@@ -16,6 +16,7 @@ import pytest
 from minirun import ScheduleError
 from scheduler.actions import Start
 from scheduler.control.ports import LogLine
+from scheduler.engines.afterlife import KEPT_REPLICAS, Afterlife
 from scheduler.engines.inside import OUTPUT_BYTES, Inside
 from scheduler.model import Resources, Secret, Template, Volume
 from scheduler.observed import Grant, Phase
@@ -99,6 +100,34 @@ def test_a_new_volume_begins_with_what_the_image_has_there(lab: LocalLab) -> Non
     for name in ("web.1", "web.2"):
         lab.running(name)
     assert not lab.home.volumes.get("bins").fresh
+
+
+def test_what_a_replica_wrote_outlives_it(lab: LocalLab) -> None:
+    for name in ("web.1", "gone.1"):
+        sh(lab, "echo one; echo two >&2; exit 3", name)
+        lab.ended(name)
+        lab.runtime.remove(name)
+    lab.wait_until(lambda: not lab.runtime.replicas() and lab.runtime.remembered("web") != ())
+    inside = Inside(lab.runtime)
+    told = [(line.stream, line.text) for line in inside.logs("web.1", tail=None) if line]
+    assert sorted(told) == [("stderr", "two"), ("stdout", "one")]
+    assert [line.text for line in inside.logs("web.1", tail=1) if line] == ["two"]
+    for name in ("gone.1", "web.2", "...1", "../web.1"):  # deleted; never there; no ids at all
+        with pytest.raises(ScheduleError):
+            inside.logs(name, tail=None)
+
+
+def test_little_is_kept_of_what_replicas_wrote(tmp_path: Path) -> None:
+    wanted = {"web", "job"}
+    kept = Afterlife(tmp_path / "logs", wanted.__contains__)
+    for number in range(1, KEPT_REPLICAS + 3):
+        kept.keep(f"web.{number}", [LogLine(1.5, "stdout", f"number {number}")])
+    assert kept.replicas("web") == tuple(f"web.{n}" for n in range(3, KEPT_REPLICAS + 3))
+    kept.keep("job.1", [])
+    assert kept.replicas("job") == (), "nothing was written"
+    wanted.remove("web")
+    kept.tidy()
+    assert kept.lines(f"web.{KEPT_REPLICAS}") is None
 
 
 #: Without the image's content in it nothing could be run at all.

@@ -74,6 +74,32 @@ def test_second_scheduler_on_the_same_folders_is_refused(lab: Lab) -> None:
     assert lab.client.ready(), "the first one has lost nothing"
 
 
+def test_scaling_down_under_load_loses_nothing(lab: Lab) -> None:
+    lab.start()
+    lab.deploy("web", 4)
+    lab.wait_running("web", 4)
+    with serve_lab.Load(lab, "web", clients=6) as load:
+        for replicas in (1, 4, 2):
+            load.wait_for(100)
+            lab.client.scale("web", replicas)
+            lab.wait_running("web", replicas)
+    assert not load.failed
+
+
+def test_output_of_a_job_can_be_read_when_it_is_done(lab: Lab) -> None:
+    lab.start()
+    job = {"image": "tiny", "kind": "job", "command": ["echo", "the result"]}
+    lab.client.apply("sum", job)
+    serve_lab.wait_until(lambda: _state(lab, "sum") == "done", "the job is done", lab.told)
+    serve_lab.wait_until(lambda: not lab.containers(), "its container is gone", lab.told)
+    assert lab("logs", "sum") == "sum.1  the result\n"
+    assert lab("logs", "sum.1") == "the result\n"
+
+
+def _state(lab: Lab, name: str) -> str:
+    return str(lab.client.deployment(name)["status"]["state"])
+
+
 # ── who is let in ─────────────────────────────────────────────────────────────────────────────
 
 
