@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..host import Host
     from .devices import Policy
     from .limits import Write
-    from .stats import HugetlbStats, Stats
+    from .stats import Counted, Stats
 
 #: What the kernel means by an errno that it returns for a limit.
 HINTS = {
@@ -257,13 +257,13 @@ class Driver:
             hint=f"{line.controller} may be switched off above, or the file be older or newer",
         )
 
-    def _hugetlb(self, directory: str, names: tuple[str, str, str]) -> dict[str, HugetlbStats]:
+    def _hugetlb(self, directory: str, names: tuple[str, str, str]) -> dict[str, Counted]:
         """Read the huge pages' counters; ``names`` are the files for usage, peak and limit."""
-        from .stats import HugetlbStats  # counters are read long after the start
+        from .stats import Counted  # counters are read long after the start
 
         usage, peak, limit = names
         return {
-            size: HugetlbStats(
+            size: Counted(
                 files.read_number(f"{directory}/hugetlb.{size}.{usage}"),
                 files.read_number(f"{directory}/hugetlb.{size}.{peak}") if peak else 0,
                 files.read_limit(f"{directory}/hugetlb.{size}.{limit}"),

@@ -24,6 +24,7 @@ from . import files
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from ..spec import IntelRdt
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 NOTE = "resctrl"
 #: ``closID`` for the class of everybody else.
 TOP = "/"
+_SCHEMAS = {"L3": "l3_cache_schema", "MB": "mem_bw_schema"}
+#: One file for each in every domain of ``mon_data``, where the processor counts it.
+_COUNTERS = {"mbm_stats": ("mbm_total_bytes", "mbm_local_bytes"), "cmt_stats": ("llc_occupancy",)}
 
 
 class ServiceClass(Record):
@@ -156,6 +160,32 @@ def lines_of(directory: str) -> Mapping[str, str]:
     """Return what a class has: {``L3``: ``0=ff;1=ff``}. The kernel pads names and numbers."""
     pairs = (line.split(":", 1) for line in files.read(f"{directory}/schemata", "").splitlines())
     return {pair[0].strip(): pair[1].replace(" ", "") for pair in pairs if len(pair) == 2}
+
+
+def usage(wanted: ServiceClass, top: str) -> dict[str, Any]:
+    """Return the shares and counters of a class, in the shape of runc's ``types.IntelRdt``."""
+    found: dict[str, Any] = {}
+    for suffix, directory in (("_root", top), ("", wanted.directory)):
+        for name, share in lines_of(directory).items():
+            if name in _SCHEMAS:
+                found[_SCHEMAS[name] + suffix] = f"{name}:{share}"
+    for kind, names in _COUNTERS.items():
+        if counted := _counters(f"{wanted.monitor or wanted.directory}/mon_data", names):
+            found[kind] = counted
+    return found
+
+
+def _counters(domains: str, names: tuple[str, ...]) -> list[dict[str, int]]:
+    """Return a set of counters for each domain that has them."""
+    try:
+        held = [f"{domains}/{name}" for name in sorted(os.listdir(domains))]
+    except FileNotFoundError:  # this processor counts nothing
+        return []
+    return [
+        {name: files.read_number(f"{domain}/{name}") for name in names}
+        for domain in held
+        if os.path.exists(f"{domain}/{names[0]}")
+    ]
 
 
 def _compare(wanted: ServiceClass) -> None:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+#: Files of version 1 that say how the cpuset is used.
+CPUSET_SWITCHES = (
+    *("cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_spread_page"),
+    *("memory_spread_slab", "memory_pressure", "sched_load_balance", "sched_relax_domain_level"),
+)
+
+
 class CpuStats(Record):
     """Time on a processor, and how often the quota stopped it."""
 
@@ -22,13 +29,28 @@ class CpuStats(Record):
     user_ns: int = 0
     system_ns: int = 0
     percpu_ns: tuple[int, ...] = ()
+    percpu_user_ns: tuple[int, ...] = ()
+    percpu_system_ns: tuple[int, ...] = ()
     periods: int = 0
     throttled_periods: int = 0
     throttled_ns: int = 0
 
 
+class Counted(Record):
+    """One kind of memory: the kernel's own, its network buffers, huge pages of a size."""
+
+    usage_bytes: int = 0
+    peak_bytes: int = 0
+    limit_bytes: int | None = None
+    failures: int = 0
+
+
 class MemoryStats(Record):
-    """``swap_bytes`` is swap alone; ``failures`` counts how often the limit was hit."""
+    """``swap_bytes`` is swap alone; ``failures`` counts how often the limit was hit.
+
+    ``with_swap_peak_bytes`` and ``with_swap_failures`` are of memory and swap together. Version 2
+    counts neither those nor ``kernel`` and ``kernel_tcp``.
+    """
 
     usage_bytes: int = 0
     peak_bytes: int = 0
@@ -37,6 +59,10 @@ class MemoryStats(Record):
     swap_limit_bytes: int | None = None
     failures: int = 0
     oom_kills: int = 0
+    with_swap_peak_bytes: int = 0
+    with_swap_failures: int = 0
+    kernel: Counted | None = None
+    kernel_tcp: Counted | None = None
     stat: Mapping[str, int] = EMPTY
 
     @property
@@ -65,20 +91,24 @@ class IoStats(Record):
     writes: int = 0
 
 
-class HugetlbStats(Record):
-    """One size of huge pages."""
+class CpusetStats(Record):
+    """Where it may run and take memory, and the switches of version 1 by their files' names."""
 
-    usage_bytes: int = 0
-    peak_bytes: int = 0
-    limit_bytes: int | None = None
-    failures: int = 0
+    cpus: tuple[int, ...] = ()
+    mems: tuple[int, ...] = ()
+    switches: Mapping[str, int] = EMPTY
 
 
 class Stats(Record):
-    """All of it, read at about one moment: the kernel offers no snapshot."""
+    """All of it, read at about one moment: the kernel offers no snapshot.
+
+    ``unlimited`` is how this version writes a limit that there is not.
+    """
 
     cpu: CpuStats = CpuStats()
     memory: MemoryStats = MemoryStats()
     pids: PidsStats = PidsStats()
     io: tuple[IoStats, ...] = ()
-    hugetlb: Mapping[str, HugetlbStats] = EMPTY
+    hugetlb: Mapping[str, Counted] = EMPTY
+    cpuset: CpusetStats = CpusetStats()
+    unlimited: int = 2**64 - 1

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..host import Host
     from ..spec import Resources
     from .devices import Policy
-    from .stats import CpuStats, IoStats, MemoryStats, PidsStats, Stats
+    from .stats import Stats
 
 FREEZE_S = 2.0
 KILL_S = 5.0
@@ -151,20 +151,13 @@ class V1Driver(Driver):
 
     def stats(self) -> Stats:
         """Return what was used so far."""
-        from .stats import Stats  # counters are read long after the start
+        from .stats_v1 import Reader  # counters are read long after the start
 
         huge = self.host.controllers.get("hugetlb")
-        v1_huge = huge is not None and huge.version == 1
         names = ("usage_in_bytes", "max_usage_in_bytes", "limit_in_bytes")
-        return Stats(
-            self._cpu(),
-            self._memory(),
-            self._pids(),
-            self._io(),
-            self._hugetlb(
-                self.dirs.get("hugetlb", ""), names if v1_huge else ("current", "", "max")
-            ),
-        )
+        if huge is None or huge.version != 1:
+            names = ("current", "", "max")
+        return Reader(self._file).read(self._hugetlb(self.dirs.get("hugetlb", ""), names))
 
     def oom_kills(self) -> int:
         """Return the kernel's count (since Linux 4.13)."""
@@ -173,73 +166,6 @@ class V1Driver(Driver):
     def memory_peak(self) -> int:
         """Return the most memory ever in use."""
         return files.read_number(self._file("memory", "memory.max_usage_in_bytes"))
-
-    def _cpu(self) -> CpuStats:
-        from .stats import CpuStats
-
-        stat = files.read_pairs(self._file("cpu", "cpu.stat"))
-        percpu = files.read(self._file("cpuacct", "cpuacct.usage_percpu"), "")
-        return CpuStats(
-            files.read_number(self._file("cpuacct", "cpuacct.usage")),
-            files.read_number(self._file("cpuacct", "cpuacct.usage_user")),
-            files.read_number(self._file("cpuacct", "cpuacct.usage_sys")),
-            tuple(map(int, percpu.split())),
-            stat.get("nr_periods", 0),
-            stat.get("nr_throttled", 0),
-            stat.get("throttled_time", 0),
-        )
-
-    def _memory(self) -> MemoryStats:
-        from .stats import MemoryStats
-
-        where = self._file("memory", "memory.")
-        usage = files.read_number(where + "usage_in_bytes")
-        limit = files.read_limit(where + "limit_in_bytes")
-        both = files.read_number(where + "memsw.usage_in_bytes")
-        both_limit = files.read_limit(where + "memsw.limit_in_bytes")
-        bounded = both_limit is not None and limit is not None
-        return MemoryStats(
-            usage,
-            self.memory_peak(),
-            limit,
-            max(0, both - usage),  # read one after the other, so the difference may be off
-            (both_limit or 0) - (limit or 0) if bounded else None,
-            files.read_number(where + "failcnt"),
-            self.oom_kills(),
-            files.read_pairs(where + "stat"),
-        )
-
-    def _pids(self) -> PidsStats:
-        from .stats import PidsStats
-
-        where = self._file("pids", "pids.")
-        peak = files.read_number(where + "peak")
-        return PidsStats(
-            files.read_number(where + "current"), peak, files.read_limit(where + "max")
-        )
-
-    def _io(self) -> tuple[IoStats, ...]:
-        """Add up the throttling counters, which count with every I/O scheduler."""
-        from .stats import IoStats
-
-        counts: dict[str, dict[str, int]] = {}
-        for unit in ("io_service_bytes", "io_serviced"):
-            text = files.read(self._file("blkio", f"blkio.throttle.{unit}_recursive"), "")
-            for device, kind, value in (
-                s for s in map(str.split, text.splitlines()) if len(s) == 3
-            ):
-                counts.setdefault(device, {})[unit + kind] = int(value)
-        return tuple(
-            IoStats(
-                int(device.partition(":")[0]),
-                int(device.partition(":")[2]),
-                count.get("io_service_bytesRead", 0),
-                count.get("io_service_bytesWrite", 0),
-                count.get("io_servicedRead", 0),
-                count.get("io_servicedWrite", 0),
-            )
-            for device, count in counts.items()
-        )
 
     # ── below ─────────────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ import os
 import select
 import sys
 
+from ..cgroups.stats import CPUSET_SWITCHES
 from ..errors import UsageError
 from ..host import probe
 from ..lifecycle import Container
@@ -20,15 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..cgroups.stats import HugetlbStats, IoStats, MemoryStats, Stats
+    from ..cgroups.stats import Counted, CpusetStats, CpuStats, IoStats, MemoryStats, Stats
+    from ..spec import IntelRdt
     from .report import Report
     from .words import Call
 
 OPTIONS = {"stats": FLAG, "interval": VALUE}
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-#: What the kernel prints where there is no limit, on version 1.
-_UNLIMITED = 2**63 - 4096
 
 
 def main(call: Call, report: Report) -> int:
@@ -39,8 +39,14 @@ def main(call: Call, report: Report) -> int:
     driver = container.driver(state)
     if state.status == "stopped":
         raise UsageError(f"container with id {container.id} is not running")
+    rdt = container.directory.read_spec().linux.intel_rdt
+
+    def stats() -> dict[str, Any]:
+        shares = _intel_rdt(rdt, container) if rdt else {}
+        return {**stats_json(driver.stats()), "intel_rdt": shares}
+
     if call.flag("stats"):
-        return _emit("stats", container.id, stats_json(driver.stats()))
+        return _emit("stats", container.id, stats())
     interval_s = seconds_of(call.text("interval", "5s"))
     pidfd = os.pidfd_open(state.pid)
     poll = select.poll()
@@ -53,7 +59,15 @@ def main(call: Call, report: Report) -> int:
         killed = driver.oom_kills()
         if ended:
             return 0
-        _emit("stats", container.id, stats_json(driver.stats()))
+        _emit("stats", container.id, stats())
+
+
+def _intel_rdt(rdt: IntelRdt, container: Container) -> dict[str, Any]:
+    """Return what the processor counts for the container's class."""
+    from ..cgroups.resctrl import service_class, usage
+
+    top = container.host.resctrl
+    return usage(service_class(rdt, container.id, top), top)
 
 
 def _emit(kind: str, container_id: str, data: dict[str, Any] | None) -> int:
@@ -82,24 +96,11 @@ def seconds_of(text: str) -> float:
 
 def stats_json(stats: Stats) -> dict[str, Any]:
     """Return the counters in the shape of runc's ``types.Stats``, which containerd parses."""
-    cpu, pids = stats.cpu, stats.pids
     return {
-        "cpu": {
-            "usage": {
-                "total": cpu.total_ns,
-                "percpu": list(cpu.percpu_ns),
-                "kernel": cpu.system_ns,
-                "user": cpu.user_ns,
-            },
-            "throttling": {
-                "periods": cpu.periods,
-                "throttledPeriods": cpu.throttled_periods,
-                "throttledTime": cpu.throttled_ns,
-            },
-        },
-        "cpuset": {},
-        "memory": _memory(stats.memory),
-        "pids": {"current": pids.current, "limit": pids.limit or 0},
+        "cpu": _cpu(stats.cpu),
+        "cpuset": _cpuset(stats.cpuset),
+        "memory": _memory(stats.memory, stats.unlimited),
+        "pids": _counting({"current": stats.pids.current, "limit": stats.pids.limit or 0}),
         "blkio": _block_io(stats.io),
         "hugetlb": {size: _huge(held) for size, held in stats.hugetlb.items()},
         "intel_rdt": {},
@@ -107,27 +108,59 @@ def stats_json(stats: Stats) -> dict[str, Any]:
     }
 
 
-def _memory(memory: MemoryStats) -> dict[str, Any]:
-    limit = _UNLIMITED if memory.limit_bytes is None else memory.limit_bytes
-    swap = _UNLIMITED if memory.swap_limit_bytes is None else limit + memory.swap_limit_bytes
-    nothing = {"limit": 0, "failcnt": 0}
+def _counting(numbers: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is zero or empty, as Go's omitempty does."""
+    return {name: number for name, number in numbers.items() if number}
+
+
+def _cpu(cpu: CpuStats) -> dict[str, Any]:
+    usage = {
+        "total": cpu.total_ns,
+        "percpu": list(cpu.percpu_ns),
+        "percpu_kernel": list(cpu.percpu_system_ns),
+        "percpu_user": list(cpu.percpu_user_ns),
+    }
+    throttling = {
+        "periods": cpu.periods,
+        "throttledPeriods": cpu.throttled_periods,
+        "throttledTime": cpu.throttled_ns,
+    }
     return {
-        "cache": memory.stat.get("cache", memory.stat.get("file", 0)),
-        "usage": {
-            "limit": limit,
-            "usage": memory.usage_bytes,
-            "max": memory.peak_bytes,
-            "failcnt": memory.failures,
-        },
-        "swap": {
-            "limit": swap,
-            "usage": memory.usage_bytes + memory.swap_bytes,
-            "failcnt": 0,
-        },
-        "kernel": nothing,
-        "kernelTCP": nothing,
+        "usage": {**_counting(usage), "kernel": cpu.system_ns, "user": cpu.user_ns},
+        "throttling": _counting(throttling),
+    }
+
+
+def _cpuset(cpuset: CpusetStats) -> dict[str, Any]:
+    lists = _counting({"cpus": list(cpuset.cpus), "mems": list(cpuset.mems)})
+    return {**lists, **{name: cpuset.switches.get(name, 0) for name in CPUSET_SWITCHES}}
+
+
+def _memory(memory: MemoryStats, unlimited: int) -> dict[str, Any]:
+    limit = unlimited if memory.limit_bytes is None else memory.limit_bytes
+    swap = unlimited if memory.swap_limit_bytes is None else limit + memory.swap_limit_bytes
+    cache = memory.stat.get("cache", memory.stat.get("file", 0))
+    both = memory.usage_bytes + memory.swap_bytes
+    return {
+        **_counting({"cache": cache}),
+        "usage": _entry(limit, memory.usage_bytes, memory.peak_bytes, memory.failures),
+        "swap": _entry(swap, both, memory.with_swap_peak_bytes, memory.with_swap_failures),
+        "kernel": _counted(memory.kernel, unlimited),
+        "kernelTCP": _counted(memory.kernel_tcp, unlimited),
         "raw": dict(memory.stat),
     }
+
+
+def _counted(held: Counted | None, unlimited: int) -> dict[str, int]:
+    """Return one kind of memory; what nobody counts has no limit to show either."""
+    if held is None:
+        return _entry(0, 0, 0, 0)
+    limit = unlimited if held.limit_bytes is None else held.limit_bytes
+    return _entry(limit, held.usage_bytes, held.peak_bytes, held.failures)
+
+
+def _entry(limit: int, usage: int, peak: int, failures: int) -> dict[str, int]:
+    return {"limit": limit, **_counting({"usage": usage, "max": peak}), "failcnt": failures}
 
 
 def _block_io(devices: tuple[IoStats, ...]) -> dict[str, Any]:
@@ -143,8 +176,9 @@ def _block_io(devices: tuple[IoStats, ...]) -> dict[str, Any]:
             {**place, "op": "Read", "value": reads},
             {**place, "op": "Write", "value": writes},
         ]
-    return {"ioServiceBytesRecursive": bytes_, "ioServicedRecursive": counts}
+    return _counting({"ioServiceBytesRecursive": bytes_, "ioServicedRecursive": counts})
 
 
-def _huge(held: HugetlbStats) -> dict[str, int]:
-    return {"usage": held.usage_bytes, "max": held.peak_bytes, "failcnt": held.failures}
+def _huge(held: Counted) -> dict[str, int]:
+    numbers = _counting({"usage": held.usage_bytes, "max": held.peak_bytes})
+    return {**numbers, "failcnt": held.failures}

@@ -11,7 +11,7 @@ from ..decode import decode
 from ..errors import MinirunError, UsageError
 from ..host import probe
 from ..lifecycle import Container
-from ..spec import Resources
+from ..spec import IntelRdt, Resources
 from .bundle import parse_json
 from .words import VALUE
 
@@ -67,7 +67,8 @@ _PROPERTIES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
     "kernel-memory-tcp": ("memory", "kernelTCP", bytes_of),
     "pids-limit": ("pids", "limit", number_of),
 }
-OPTIONS = {"resources": VALUE, **dict.fromkeys(_PROPERTIES, VALUE)}
+_SHARES = {"l3-cache-schema": VALUE, "mem-bw-schema": VALUE}
+OPTIONS = {"resources": VALUE, **dict.fromkeys(_PROPERTIES, VALUE), **_SHARES}
 
 
 def main(call: Call, report: Report) -> int:
@@ -79,7 +80,23 @@ def main(call: Call, report: Report) -> int:
     else:
         given = _from_options(call)
     container.update(decode(Resources, given, "$.linux.resources"))
+    shares = IntelRdt(
+        l3_cache_schema=call.text("l3-cache-schema"), mem_bw_schema=call.text("mem-bw-schema")
+    )
+    if shares != IntelRdt():
+        _update_class(container, shares)
     return 0
+
+
+def _update_class(container: Container, shares: IntelRdt) -> None:
+    """Change what the container's class has of the caches and of the memory's bandwidth."""
+    from ..cgroups.resctrl import schemata, service_class, write_schemata
+
+    rdt = container.directory.read_spec().linux.intel_rdt
+    if rdt is None:
+        raise UsageError("the container has no intelRdt", hint="it is set in config.json alone")
+    own = service_class(rdt, container.id, container.host.resctrl)
+    write_schemata(own.directory, schemata(shares))
 
 
 def _read(path: str) -> str:

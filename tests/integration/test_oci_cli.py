@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,6 +107,39 @@ def test_events_stats(oci: Runtime) -> None:
     assert (event["type"], event["id"]) == ("stats", "web")
     assert event["data"]["pids"]["current"] >= 1
     assert event["data"]["memory"]["usage"]["usage"] > 0
+
+
+def _told_by_events(runtime: Runtime) -> dict[str, Any]:
+    """Return what stays the same from one run to the next: keys, limits, and the cpuset."""
+    data = json.loads(runtime.run("events", "--stats", "web").stdout)["data"]
+    memory = {name: held for name, held in data["memory"].items() if name != "cache"}
+    return {
+        "cpuset": data["cpuset"],
+        "cpu": sorted(data["cpu"]["usage"]),
+        "pids": data["pids"]["limit"],
+        "hugetlb": sorted(data["hugetlb"]),
+        "rest": sorted(data),
+        "limits": {name: held.get("limit") for name, held in memory.items()},
+        "memory": {name: sorted(held) for name, held in memory.items()},
+    }
+
+
+@pytest.mark.requires("runc")
+def test_events_have_runcs_shape(oci: Runtime, tmp_path: Path) -> None:
+    theirs = Runtime(tmp_path / "runc", oci.bundle, "runc")
+    told = []
+    for runtime in (theirs, oci):
+        runtime.config(args=["sh", "-c", SERVE])
+        config = json.loads((oci.bundle / "config.json").read_text())
+        config["linux"]["cgroupsPath"] = "/minirun/web"
+        config["linux"]["resources"]["memory"] = {"limit": 64 << 20}
+        config["linux"]["resources"]["pids"] = {"limit": 50}
+        (oci.bundle / "config.json").write_text(json.dumps(config))
+        runtime.create("web")
+        runtime.quiet("start", "web")
+        told.append(_told_by_events(runtime))
+        runtime.delete_all()
+    assert told[1] == told[0]
 
 
 def test_features_and_version_need_no_globals() -> None:

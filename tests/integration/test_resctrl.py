@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from minirun.cgroups.resctrl import make, service_class
+from minirun.cgroups.resctrl import make, service_class, usage
 from minirun.decode import decode
 from minirun.errors import HostError, SpecError, StateError, StepError
 from minirun.execute import ExecRequest, execute, process_like
@@ -28,6 +28,7 @@ from minirun.validate import validate
 from tests.features import cgroup1_mount
 from tests.integration.engine_lab import eventually, kill_hard
 from tests.integration.lifecycle_lab import Json, Lab, fork
+from tests.integration.oci_lab import Runtime
 
 needs_groups = pytest.mark.requires("root", "overlay", "busybox", "cgroup1")
 
@@ -157,6 +158,28 @@ def test_shared_class_must_mean_the_same(tmp_path: Path, have: str, line: str, f
         with pytest.raises(StateError, match=r"intelRdt: .* has "):
             make(wanted)
     assert (tmp_path / "gold/schemata").read_text() == have
+
+
+def test_usage_is_told_as_runc_tells_it(tmp_path: Path) -> None:
+    domain = tmp_path / "web/mon_data/mon_L3_00"
+    domain.mkdir(parents=True)
+    (tmp_path / "schemata").write_text("    L3:0=fff\n")
+    (tmp_path / "web/schemata").write_text("    L3:0=00f\n    MB:0= 20\n")
+    (domain / "llc_occupancy").write_text("4096\n")
+    assert usage(service_class(IntelRdt(), "web", str(tmp_path)), str(tmp_path)) == {
+        "l3_cache_schema_root": "L3:0=fff",
+        "l3_cache_schema": "L3:0=00f",
+        "mem_bw_schema": "MB:0=20",
+        "cmt_stats": [{"llc_occupancy": 4096}],
+    }
+
+
+@needs_groups
+def test_update_of_a_container_without_a_class_is_refused(oci: Runtime) -> None:
+    oci.start("web")
+    done = oci.run("update", "--l3-cache-schema", "L3:0=f", "web")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the container has no intelRdt" in done.stderr
 
 
 def test_refused_schemata_are_told_in_the_kernels_words(tmp_path: Path) -> None:
