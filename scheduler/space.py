@@ -78,7 +78,7 @@ class Space:
             self._later.take(found)
             return found, ()
         later = place(need, self._later, spread, neighbours=near, wanted=wanted)
-        if isinstance(later, Refusal) and not later.forever and self._preempt(entry, need):
+        if isinstance(later, Refusal) and self._preempt(entry, need):
             later = place(need, self._later, spread, neighbours=near, wanted=wanted)
         if isinstance(later, Refusal):
             return later

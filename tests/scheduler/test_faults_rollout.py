@@ -21,6 +21,11 @@ BAD: dict[str, dict[str, Any]] = {
     "never listens": {"command": ["sleep", "1000"]},
     "is never well": {"probes": {"readiness": {"http": {"path": "/cgi-bin/bad"}, **PROBE}}},
     "has no such program": {"command": ["/nowhere"]},
+    "listens elsewhere": {"command": ["httpd", "-f", "-p", "9000", "-h", "/www"]},
+    "eats its memory": {
+        "command": ["sh", "-c", "exec dd if=/dev/zero of=/dev/null bs=64M"],
+        "resources": {"limits": {"memory_bytes": 16 << 20}},
+    },
 }
 
 
@@ -57,6 +62,22 @@ def test_a_bad_revision_is_rolled_back_and_costs_no_request(lab: Lab, kind: str)
         wait_until(lambda: revision(lab) == (1, "running"), "it is rolled back", lab.told)
         lab.wait_running("web", 2)
     assert not load.failed
+    assert {row["id"] for row in lab.client.replicas("web")} == before, "the good ones stayed"
+
+
+def test_a_revision_that_is_ready_and_then_dies_costs_what_it_was_answering(lab: Lab) -> None:
+    """It has to live for ``min_ready_s`` before anything that works makes room for it."""
+    lab.deploy("web", 2)
+    lab.wait_running("web", 2)
+    before, clients = {row["id"] for row in lab.client.replicas("web")}, 2
+    dies = ["sh", "-c", "httpd -p 8000 -h /www; exec sleep 0.5"]
+    update = {"min_ready_s": 1.5, "progress_deadline_s": 2.0}
+    with Load(lab, "web", clients=clients) as load:
+        lab.deploy("web", 2, update=update, command=dies)
+        wait_until(lambda: revision(lab) == (1, "running"), "it is rolled back", lab.told)
+        lab.wait_running("web", 2)
+    deaths = sum(event["kind"] == "exited" for event in lab.client.events(limit=1000))
+    assert sum(load.failed.values()) <= clients * deaths
     assert {row["id"] for row in lab.client.replicas("web")} == before, "the good ones stayed"
 
 

@@ -79,6 +79,14 @@ def test_refusal_tells_every_node_and_number() -> None:
     assert not refusal.forever
 
 
+def test_memory_is_given_away_once_like_cpu() -> None:
+    ledger = Ledger(TWO)
+    assert [put(ledger, Resources(10, 6 * GIB)) for _ in range(2)] == ["n0", "n1"]
+    refusal = put(ledger, Resources(10, 6 * GIB))
+    assert isinstance(refusal, Refusal)
+    assert "n0: memory needs 6 GiB, 2 GiB free" in refusal.reason
+
+
 def test_never_fits_is_told_from_not_now() -> None:
     refusal = never_fits(Resources(9000), TWO)
     assert refusal
@@ -130,6 +138,23 @@ def names(chosen: tuple[Candidate, ...]) -> list[str]:
 def test_choose_takes_the_lowest_priority_that_helps() -> None:
     here = [candidate("a.1", 30, 4000), candidate("b.1", 10, 4000, "n1")]
     assert names(choose(Resources(2000, GIB), 50, full(*here), here)) == ["b.1"]
+
+
+def test_choose_takes_the_lowest_of_a_node_first_and_as_little_as_ten_lower() -> None:
+    only = Ledger(Host((Node("n0", 4000, 8 * GIB),)))
+    here = [candidate("a.1", 40, 2000), candidate("b.1", 20, 2000)]
+    for held in here:
+        only.take(held.grants)
+    assert names(choose(Resources(2000, GIB), 50, only, here)) == ["b.1"]
+    assert names(choose(Resources(2000, GIB), 50, only, here[:1])) == ["a.1"]
+
+
+def test_choose_spares_the_second_of_a_deployment_that_may_lose_one() -> None:
+    only = Ledger(Host((Node("n0", 3000, 8 * GIB),)))
+    here = [candidate(name, 10, 1000) for name in ("a.1", "a.2", "b.1")]
+    for held in here:
+        only.take(held.grants)
+    assert names(choose(Resources(2000, GIB), 50, only, here)) == ["a.1", "b.1"]
 
 
 def test_choose_takes_the_nearest_in_size() -> None:

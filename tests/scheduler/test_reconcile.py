@@ -159,6 +159,39 @@ def test_orphans_of_every_kind_are_taken_away() -> None:
     assert list(world.gateway.the_routes) == ["web"]
 
 
+def test_one_that_no_request_reaches_is_replaced_when_it_hangs() -> None:
+    """Without a port there is no gateway that could tell."""
+    world = settled(replicas=1, port=None)
+    world.runtime.boxes["web.1"].hung = True
+    world.run_until(lambda: "web.2" in world.runtime.boxes, 30.0)
+
+
+def test_a_route_follows_what_is_asked_for_when_all_is_well() -> None:
+    world = settled(replicas=1)
+    world.apply(deployment("web", "good", replicas=1, queue_limit=7))
+    world.step()
+    assert world.gateway.the_routes["web"].queue_limit == 7
+
+
+def test_a_server_in_the_wrong_pool_is_taken_out_before_it_is_added_to_the_right_one() -> None:
+    """In both, it would be given twice its concurrency."""
+    world = settled(replicas=1)
+    member = world.gateway.members["web.1"]
+    member.added = replace(member.added, pool="canary")
+    kinds = [type(e).__name__ for _ in range(4) for e in world.step().effects]
+    assert kinds == ["DrainServer", "RemoveServer", "AddServer"]
+    assert world.gateway.members["web.1"].added.pool == "stable"
+
+
+def test_a_replica_of_another_revision_is_replaced_whatever_the_rollout_says() -> None:
+    world = settled(replicas=1)
+    world.apply(deployment(image="good:2", replicas=1))
+    world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE)
+    stray = tuple(replace(slot, revision=1) for slot in world.entry().slots)
+    world.store.update("web", lambda entry: replace(entry, slots=stray))
+    world.run_until(lambda: [s.revision for s in world.entry().slots] == [2])
+
+
 def test_a_restarted_gateway_is_filled_again() -> None:
     world = settled(replicas=3)
     world.gateway.crash()
@@ -262,12 +295,29 @@ def test_canary_that_answers_well_is_promoted() -> None:
     assert set(world.gateway.fates) == {"ok"}
 
 
+def test_canary_gets_no_share_before_all_of_it_is_available() -> None:
+    policy = Canary(weight=50, min_requests=20, duration_s=5.0)
+    wanted = deployment(replicas=1, canary=policy, update=update(min_ready_s=5.0))
+    world = settled(replicas=1, canary=policy, update=wanted.update)
+    world.apply(replace(wanted, template=replace(wanted.template, image="good:2")))
+    world.run_until(lambda: world.serving() == 2)
+    assert world.gateway.the_routes["web"].canary_weight == 0
+    world.run_until(lambda: world.gateway.the_routes["web"].canary_weight == 50, 10.0)
+
+
 def test_canary_that_answers_badly_is_taken_back() -> None:
     world = canaried("errors")
     assert "canary-abort" in world.kinds()
     assert world.entry().rollout.target == 1
     assert world.serving() == 2
     assert world.gateway.fates["error"] < 30
+
+
+def test_canary_that_does_not_run_is_taken_back_before_its_deadline() -> None:
+    world = canaried("crash")
+    said = [event.message for event in world.store.events if event.kind == "rollback"]
+    assert said
+    assert "the canary does not run; exited with 1" in said[0]
 
 
 def test_canary_waits_for_a_person() -> None:
@@ -289,6 +339,7 @@ def test_pending_says_why_and_ends_when_there_is_room() -> None:
     world.run(3)
     assert world.serving() == 2
     assert world.entry().pending == "no room: n0: cpu needs 1, 0 free"
+    assert world.kinds().count("pending") == 1, "told once, not at every look"
     world.apply(deployment(replicas=2, requests=cpu(1000)))
     world.run(2)
     assert world.entry().pending == ""
@@ -309,6 +360,40 @@ def test_preemption_waits_for_its_victims_and_spares_equals() -> None:
     assert world.kinds("low").count("preempted") == 1
     assert world.serving("low") == 1
     assert "no room" in world.entry("low").pending
+
+
+def test_the_more_important_of_two_is_placed_first() -> None:
+    world = World(SMALL)
+    for name, priority in (("a", 10), ("b", 15)):  # too near for the one to preempt the other
+        world.apply(deployment(name, replicas=2, requests=cpu(1000), priority=priority))
+    world.run(3)
+    assert (world.serving("a"), world.serving("b")) == (0, 2)
+
+
+def test_preemption_gives_the_place_in_the_same_pass() -> None:
+    """Nobody may slip in between the eviction and the placement."""
+    world = World(SMALL)
+    world.apply(deployment("low", replicas=2, requests=cpu(1000), priority=10))
+    world.run_until(lambda: world.serving("low") == 2)
+    world.apply(deployment("high", replicas=1, requests=cpu(1000), priority=90))
+    entries = world.step().entries
+    high, low = entries["high"], entries["low"]
+    assert high
+    assert low
+    [slot] = high.slots
+    assert slot.after == tuple(s.id for s in low.slots if s.state is State.DRAINING)
+
+
+def test_room_that_one_gives_up_is_promised_to_the_next_in_the_same_pass() -> None:
+    world = World(SMALL)
+    world.apply(deployment("mid", replicas=2, requests=cpu(900), priority=50))
+    world.run_until(lambda: world.serving("mid") == 2)
+    world.apply(deployment("high", replicas=1, requests=cpu(100), priority=90))
+    world.apply(deployment("mid", replicas=1, requests=cpu(900), priority=50))
+    world.apply(deployment("low", replicas=1, requests=cpu(900), priority=10))
+    low = world.step().entries["low"]
+    assert low
+    assert [len(slot.after) for slot in low.slots] == [1]
 
 
 def test_a_fix_is_not_kept_out_by_the_crash_loop_it_mends() -> None:

@@ -45,6 +45,15 @@ def test_after_exit_counts_and_forgets_after_ten_minutes() -> None:
     assert (healed.failures, healed.retry_at) == (1, 800.0)
 
 
+def test_after_exit_of_one_that_never_started_is_no_long_life() -> None:
+    """What if the image is missing: it ended, and its start is the beginning of time."""
+    missing = Replica("web.1", "web", 1, Phase.EXITED, ended_at=5000.0, problem="no image")
+    slot, _ = after_exit(
+        RestartPolicy(), Slot("web.1", 1, failures=5), missing, 5000.0, lambda: 0.5
+    )
+    assert slot.failures == 6
+
+
 @pytest.mark.parametrize(
     ("condition", "code", "want"),
     [

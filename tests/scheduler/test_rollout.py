@@ -115,6 +115,12 @@ def test_moves_drain_the_sick_first() -> None:
     assert [slot.revision for slot in found.drain] == [0]
 
 
+def test_moves_drain_the_idle_before_the_busy() -> None:
+    slots = [replace(s, in_flight=n) for s, n in zip(standing(3, 2), (4, 0, 1), strict=True)]
+    found = moves(entry(count=2), slots, 2)
+    assert [slot.id for slot in found.drain] == [slots[1].slot.id]
+
+
 @given(
     st.integers(0, 12), st.integers(0, 12), st.integers(0, 12), st.integers(0, 12),
     st.integers(0, 12), st.integers(0, 4), st.integers(0, 4),
