@@ -14,7 +14,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .lease import discard
@@ -62,15 +62,13 @@ class Caches:
         while True:
             folder = self._folder / (f"{name}-{number}" if number else name)
             folder.mkdir(0o700, parents=True, exist_ok=True)
-            how = fcntl.LOCK_EX
-            if sharing == "private":
-                how |= fcntl.LOCK_NB
-            elif sharing == "shared" and (folder / "data").exists():
-                how = fcntl.LOCK_SH
             try:
-                return folder, acquire(str(folder / "lock"), how)
+                return folder, acquire(str(folder / "lock"), _how(folder, sharing))
             except BlockingIOError:
-                number += 1
+                if sharing == "private":
+                    number += 1
+                else:
+                    _wait_until_filled(folder)
             except FileNotFoundError:
                 continue  # it was pruned meanwhile: make it again
 
@@ -91,6 +89,20 @@ class Caches:
         finally:
             os.close(lock)
         return True
+
+
+def _how(folder: Path, sharing: str) -> int:
+    if sharing == "locked":
+        return fcntl.LOCK_EX
+    if sharing == "shared" and (folder / "data").exists():
+        return fcntl.LOCK_SH
+    return fcntl.LOCK_EX | fcntl.LOCK_NB
+
+
+def _wait_until_filled(folder: Path) -> None:
+    """Wait as one who shares: who waited for the exclusive lock would wait for the whole step."""
+    with suppress(FileNotFoundError):
+        os.close(acquire(str(folder / "lock"), fcntl.LOCK_SH))
 
 
 def _id_of(folder: Path) -> str:

@@ -152,6 +152,26 @@ def test_cache_sharing_decides_who_waits(tmp_path: Path) -> None:
     assert caches.remove(one.parent)
 
 
+def test_steps_that_begin_with_an_empty_cache_share_it(tmp_path: Path) -> None:
+    """Who found it being filled must not wait until the other's step is over."""
+    filling, second = threading.Event(), threading.Event()
+
+    def fill(_: Path) -> None:
+        filling.set()
+        assert not second.wait(0.2), "it is not there yet"
+
+    def enter() -> None:
+        filling.wait(20)
+        with Caches(str(tmp_path)).hold("a", "shared", lambda _: None):
+            second.set()
+
+    late = threading.Thread(target=enter)
+    late.start()
+    with Caches(str(tmp_path)).hold("a", "shared", fill):
+        assert second.wait(20)
+    late.join()
+
+
 def test_a_cache_that_could_not_be_filled_does_not_exist(tmp_path: Path) -> None:
     caches = Caches(str(tmp_path))
 
