@@ -49,7 +49,7 @@ def du(chosen: str) -> int:
 def _row(one: Kept) -> dict[str, Any]:
     used = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.used_s))
     return {
-        "ID": one.id[:12] if one.kind == "regular" else one.id,
+        "ID": one.id if one.kind == "exec.cachemount" else one.id[:12],
         "Type": one.kind,
         "Size": human_size(one.size_bytes),
         "LastUsed": ago(used),

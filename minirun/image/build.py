@@ -22,7 +22,8 @@ from ..errors import ImageError
 from . import build_context, dockerfile
 from .build_base import build_stage, find_images
 from .build_cache import Cache
-from .build_context import IMAGE_SCHEME, STDIN
+from .build_context import IMAGE_SCHEME, STDIN, named, opened
+from .build_digests import Digests
 from .build_executor import Executor
 from .build_export import Output, export
 from .build_options import Options
@@ -135,6 +136,7 @@ def _session(folder: Path, path: Path, planned: Plan, tools: _Tools) -> Iterator
     """Yield what the stages share; its folders are closed and its leases end with the block."""
     store, options, board = tools.store, tools.options, tools.board
     epoch = _epoch(options.build_args)
+    digests = Digests(store.root)
     with ExitStack() as stack:
         writer = stack.enter_context(store.write())
         session = Session(
@@ -145,12 +147,12 @@ def _session(folder: Path, path: Path, planned: Plan, tools: _Tools) -> Iterator
             board=board,
             progress=board.lane(),
             plan=planned,
-            context=stack.enter_context(build_context.opened(folder, path, "the build context")),
+            context=stack.enter_context(opened(folder, path, "the build context", digests)),
             options=options,
             global_args={**platform_args(), **planned.global_args},
             now=_now(epoch),
             epoch=epoch,
-            contexts=stack.enter_context(build_context.named(options.contexts)),
+            contexts=stack.enter_context(named(options.contexts, digests)),
         )
         for name, where in options.contexts.items():
             if where.startswith(IMAGE_SCHEME):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ImageError
+from .build_digests import Digests
 from .build_ignore import Ignore
 from .build_rootfs import read_text
 from .build_sources import Origin
@@ -67,13 +68,14 @@ def shown(path: Path) -> str:
 
 
 @contextmanager
-def opened(folder: Path, dockerfile: Path | None, label: str) -> Iterator[Origin]:
+def opened(folder: Path, dockerfile: Path | None, label: str, digests: Digests) -> Iterator[Origin]:
     """Yield a folder to copy from, without what its ``.dockerignore`` hides.
 
     Args:
         folder: its top.
         dockerfile: a ``.dockerignore`` of its own, beside it, comes first.
         label: how an error calls the folder.
+        digests: hashes its files.
     """
     root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -81,15 +83,14 @@ def opened(folder: Path, dockerfile: Path | None, label: str) -> Iterator[Origin
         if dockerfile is not None:
             own = dockerfile.with_name(f"{dockerfile.name}.dockerignore")
             text = own.read_text() if own.is_file() else None
-        yield Origin(
-            root, label, Ignore(read_text(root, ".dockerignore") if text is None else text)
-        )
+        ignore = Ignore(read_text(root, ".dockerignore") if text is None else text)
+        yield Origin(root, label, ignore, digests=digests)
     finally:
         os.close(root)
 
 
 @contextmanager
-def named(contexts: Mapping[str, str]) -> Iterator[dict[str, Origin]]:
+def named(contexts: Mapping[str, str], digests: Digests) -> Iterator[dict[str, Origin]]:
     """Yield the folders among the values of ``--build-context``.
 
     Raises:
@@ -105,7 +106,8 @@ def named(contexts: Mapping[str, str]) -> Iterator[dict[str, Origin]]:
                 raise ImageError(f"--build-context {name}={where} is not supported", hint=hint)
             if not os.path.isdir(where):
                 raise ImageError(f"--build-context {name}={where} is not a folder")
-            found[name] = stack.enter_context(opened(Path(where), None, f"build context {name}"))
+            label = f"build context {name}"
+            found[name] = stack.enter_context(opened(Path(where), None, label, digests))
         yield found
 
 

@@ -13,19 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..record import Record
+from . import build_digests
 from .build_cache import FOLDER, read_entry
 from .build_caches import Caches
 from .lease import discard
 
-STEP, MOUNT = "regular", "exec.cachemount"
+STEP, MOUNT, SOURCE = "regular", "exec.cachemount", "source.local"
 
 
 class Kept(Record):
-    """One step or cache mount.
+    """One step or cache mount, or what is known of a file of a context.
 
     Args:
         id: of a step its key, of a cache mount what RUN calls it.
-        kind: as buildkit has it: ``regular`` or ``exec.cachemount``.
+        kind: as buildkit has it: ``regular``, ``exec.cachemount`` or ``source.local``.
         size_bytes: on the disk; a step's layer.
         used_s: when it was used last, in seconds since 1970.
         path: of its file or folder.
@@ -40,7 +41,7 @@ class Kept(Record):
 
 def kept(root: str) -> list[Kept]:
     """Return all that builds keep in a store, the longest unused first."""
-    return sorted([*_steps(root), *_mounts(root)], key=lambda one: one.used_s)
+    return sorted([*_steps(root), *_mounts(root), *_sources(root)], key=lambda one: one.used_s)
 
 
 def prune(root: str, *, unused_s: float = 0.0) -> list[Kept]:
@@ -79,6 +80,13 @@ def _mounts(root: str) -> Iterator[Kept]:
     for name, folder in Caches(root).all():
         used_s = (folder / "lock").stat().st_mtime if (folder / "lock").exists() else 0.0
         yield Kept(name, MOUNT, _size(folder), used_s, str(folder))
+
+
+def _sources(root: str) -> Iterator[Kept]:
+    folder = os.path.join(root, build_digests.FOLDER)
+    for entry in os.scandir(folder) if os.path.isdir(folder) else []:
+        facts = entry.stat()
+        yield Kept(entry.name, SOURCE, facts.st_size, facts.st_mtime, entry.path)
 
 
 def _size(folder: Path) -> int:

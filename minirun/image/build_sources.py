@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import ImageError
+from .build_digests import Digests
 from .build_ignore import Ignore, compiled
 from .build_rootfs import open_in
 
-_CHUNK = 1 << 20
 _KEPT_ATTRIBUTES = ("security.capability",)
 
 
@@ -80,15 +80,23 @@ class Origin:
         label: how an error calls it: ``the build context``, ``stage build``.
         ignore: what is not to be seen in it.
         keep_owners: True for another image's files; those of a context become root's.
+        digests: hashes the files.
     """
 
     def __init__(
-        self, root: int, label: str, ignore: Ignore | None = None, *, keep_owners: bool = False
+        self,
+        root: int,
+        label: str,
+        ignore: Ignore | None = None,
+        *,
+        keep_owners: bool = False,
+        digests: Digests | None = None,
     ) -> None:
         self.root = root
         self.label = label
         self.keep_owners = keep_owners
         self._ignore = ignore or Ignore("")
+        self._digests = digests or Digests()
 
     def find(self, pattern: str, *, crosses: bool = False) -> list[str]:
         """Return the paths that a source means, sorted; ``..`` stops at the top.
@@ -243,11 +251,9 @@ class Origin:
         if stat.S_ISLNK(item.facts.st_mode):
             digest.update(os.fsencode(item.link()))
         elif item.is_file:
-            digest.update(f"{item.facts.st_size}\n".encode())
             fd = item.open()
             try:
-                while chunk := os.read(fd, _CHUNK):
-                    digest.update(chunk)
+                digest.update(self._digests.of(fd).encode())
             finally:
                 os.close(fd)
 
