@@ -60,7 +60,7 @@ def predict(control: Control, name: str, wanted: Wanted) -> Prediction:
         with closing(_connection(control.gateway)) as connection:
             return _ask(connection, name, wanted, began)
     except TimeoutError as error:
-        text = f"no answer within {TIMEOUT_S:.0f} seconds"
+        text = f"no answer within {TIMEOUT_S:g} seconds"
         raise ScheduleError(text, status=504, hint="its events and logs say more") from error
     except (http.client.InvalidURL, UnicodeError) as error:
         hint = "spaces and other letters are written as %20 and the like"

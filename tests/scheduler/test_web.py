@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 from scheduler.actions import Event
 from scheduler.app import create_app
 from scheduler.store import Change, Scope
+from tests.scheduler.gateway_lab import Replica
 from tests.scheduler.web_lab import HOSTILE, Site, site
 
 HERE = "http://localhost"
@@ -199,6 +200,28 @@ def test_a_prediction_goes_through_the_gateway(person: Person) -> None:
     assert "POST web.localhost/infer?a=1 {&#34;x&#34;: &#34;&lt;b&gt;&#34;}" in answer.text
 
 
+def test_a_gateway_may_be_a_socket(place: Site, person: Person, tmp_path: Path) -> None:
+    model = Replica("model", tmp_path / "http.sock")
+    hub = place.lab.app.extensions["minisched"]
+    hub.control = replace(place.lab.control, gateway=str(model.path))
+    assert "model /v2/models" in person.press("predict", method="GET", path="/v2/models").text
+    assert model.heard["Host"] == "web.localhost"
+    model.stop()
+
+
+def test_a_model_that_does_not_answer_holds_nobody_up(
+    place: Site, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Replica("model", tmp_path / "http.sock")
+    hub = place.lab.app.extensions["minisched"]
+    hub.control = replace(place.lab.control, gateway=str(model.path))
+    monkeypatch.setattr("scheduler.web.predict.TIMEOUT_S", 0.2)
+    answer = person.press("predict", method="GET", path="/wait")
+    model.stop()
+    assert answer.status_code == 504
+    assert "no answer within 0.2 seconds" in answer.text
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("DELETE", "/"), ("GET", "http://evil.test/"), ("GET", "/a b"), ("GET", "/\r\nX: y"),
@@ -211,9 +234,9 @@ def test_a_request_that_is_none_is_not_sent(person: Person, method: str, path: s
 
 
 def test_without_a_gateway_a_prediction_is_refused(place: Site, person: Person) -> None:
-    where = place.lab.app.extensions["minisched"]
+    hub = place.lab.app.extensions["minisched"]
     for gateway, status in (("", 409), ("127.0.0.1:1", 502), ("/nowhere.sock", 502)):
-        where.control = replace(place.lab.control, gateway=gateway)
+        hub.control = replace(place.lab.control, gateway=gateway)
         assert person.press("predict", method="GET", path="/").status_code == status
 
 

@@ -80,9 +80,13 @@ def test_what_happens_appears_by_itself_as_text(place: Site, page: Page) -> None
 def test_a_field_that_is_being_filled_in_is_left_alone(place: Site, page: Page) -> None:
     page.type("#replicas", "7")
     page.run("document.activeElement.blur()")
-    place.lab.expect("PATCH", "deployments/web", {"labels": {"fresh": "yes"}})
+    place.lab.expect("PATCH", "deployments/web", {"labels": {"fresh": "yes"}, "paused": True})
     page.wait("document.querySelector('#facts').innerText.includes('fresh=yes')")
     assert page.run("document.querySelector('#replicas').value") == "7"
+    assert "Resume" not in page.text("#actions")
+    page.run("document.querySelector('#replicas').value = 3")
+    page.wait("document.querySelector('#actions').innerText.includes('Resume')")
+    place.lab.expect("POST", "deployments/web/resume")
 
 
 def test_a_prediction_is_sent_and_its_answer_shown(page: Page) -> None:

@@ -89,7 +89,7 @@ def test_old_samples_and_those_of_the_deleted_are_forgotten(lab: Lab) -> None:
     for _ in range(KEPT + 5):
         lab.clock.now += 2
         past.take()
-    assert len(past.of("web")) == KEPT
+    assert len(past.of("web", 2 * KEPT)) == KEPT
     lab.expect("DELETE", "deployments/web", status=202)
     lab.run()
     past.take()
