@@ -3,9 +3,9 @@
 Mechanism: docker resolved the path inside the container's root, found it harmless, and then opened
 it by its name on the host. In between the container exchanged a directory for a link to the host.
 
-Defence: ``minirun/engine/copy.py``: both sides are directory descriptors, and every path is walked by
-the kernel from there with that directory as the root (openat2, RESOLVE_IN_ROOT). The host's files
-are not below it, whatever a link says.
+Defence: ``minirun/engine/copy.py``: both sides are directory descriptors, and the kernel walks each
+path from there with that directory as the root (openat2, RESOLVE_IN_ROOT). The host's files are not
+below it, whatever a link says.
 """
 
 from __future__ import annotations
