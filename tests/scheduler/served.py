@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from gunicorn.app.base import BaseApplication
 
@@ -68,6 +68,14 @@ def _live(lab: Lab) -> None:
 # ---- the test's side ----------------------------------------------------------------------------
 
 
+class Holdings(NamedTuple):
+    """What a process holds."""
+
+    threads: int
+    descriptors: int
+    resident_bytes: int
+
+
 @dataclass
 class Served:
     """A server that runs."""
@@ -104,11 +112,15 @@ class Served:
         (line,) = (x for x in text.splitlines() if x.startswith(b"minisched_api_streams "))
         return int(line.split()[1])
 
-    def threads(self) -> int:
-        """Return how many threads the worker has."""
+    def holds(self) -> Holdings:
+        """Return what the worker holds at the moment."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         (worker,) = children.read_text().split()
-        return len(list(Path(f"/proc/{worker}/task").iterdir()))
+        threads, descriptors = (
+            len(list(Path(f"/proc/{worker}/{kind}").iterdir())) for kind in ("task", "fd")
+        )
+        pages = int(Path(f"/proc/{worker}/statm").read_text().split()[1])
+        return Holdings(threads, descriptors, pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 @contextmanager
