@@ -254,6 +254,31 @@ def test_rollout_that_may_only_pause_stays_where_it_is() -> None:
     world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE)
 
 
+def test_rollout_that_a_person_holds_is_not_given_up() -> None:
+    """What if somebody looks at a bad revision for longer than its deadline."""
+    world = settled(replicas=1)
+    world.apply(deployment(image="never", replicas=1))
+    world.run(5)
+    world.apply(deployment(image="never", replicas=1, paused=True))
+    world.run(60)
+    assert world.entry().rollout.stage is Stage.PROGRESSING
+    world.apply(deployment(image="never", replicas=1))
+    world.run_until(lambda: world.entry().rollout.target == 1)
+
+
+def test_rollback_by_hand_to_what_does_not_work_stays_there() -> None:
+    """Whoever asks for a revision by its number does not mean another one."""
+    world = World()
+    world.apply(deployment(image="crash", replicas=1))
+    world.run(5)
+    world.apply(deployment(image="good", replicas=1))
+    world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE)
+    world.store.update("web", lambda e: apply.rolled_back(e, world.clock.now, 1))
+    world.run_until(lambda: world.entry().rollout.stage is Stage.FAILED, 120.0)
+    assert world.entry().rollout.target == 1
+    assert world.serving() == 1, "what works goes on"
+
+
 def test_rollout_to_a_known_revision_takes_its_number_back() -> None:
     world = settled()
     world.apply(deployment(image="good:2"))
@@ -311,6 +336,17 @@ def test_canary_that_answers_badly_is_taken_back() -> None:
     assert world.entry().rollout.target == 1
     assert world.serving() == 2
     assert world.gateway.fates["error"] < 30
+
+
+def test_canary_is_not_judged_by_the_answers_of_the_one_before() -> None:
+    world = canaried("errors")
+    policy = world.entry().deployment.canary
+    world.apply(deployment(image="good:2", replicas=2, canary=policy))
+    for _ in range(120):
+        world.gateway.request("web", 0.3)
+        world.step()
+    assert world.kinds().count("canary-abort") == 1
+    assert "promoted" in world.kinds()
 
 
 def test_canary_that_does_not_run_is_taken_back_before_its_deadline() -> None:
