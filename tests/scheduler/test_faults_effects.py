@@ -6,10 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import pytest
 
+from scheduler.actions import Effect
 from scheduler.client import ApiError
 from tests.scheduler import serve_lab
 from tests.scheduler.serve_lab import Load, wait_until
@@ -43,6 +44,7 @@ def test_a_controller_killed_around_every_effect_loses_and_doubles_nothing(tiny:
 def _check(deaths: dict[str, int]) -> None:
     """Check that each effect was met, and that there was a death before and after each."""
     kinds = Counter(key.split()[0] for key in deaths)
+    assert kinds.keys() == {kind.__name__ for kind in get_args(Effect)}, "one was never met"
     assert kinds["Start"] >= 4
     for kind in ("AddServer", "DrainServer", "RemoveServer", "Stop", "Remove"):
         assert kinds[kind] >= 4, kinds
