@@ -29,7 +29,7 @@ from minirun.engine.start import Session, attach, start
 from minirun.shim import frames
 from tests.offspring import Offspring
 
-PATIENCE_S = 8.0
+PATIENCE_S = 30.0
 
 
 @dataclass

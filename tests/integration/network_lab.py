@@ -24,7 +24,7 @@ from minirun import kernel
 from minirun.flags import PR_SET_PDEATHSIG, Clone
 
 LEFT, HOST, RIGHT = "198.51.100.2", "198.51.100.1", "203.0.113.2"
-PATIENCE_S = 3.0  # an answer takes a millisecond; a dropped packet never answers
+PATIENCE_S = 10.0  # an answer takes a millisecond; a dropped packet never answers
 IMPATIENCE_S = 0.3
 
 

@@ -135,7 +135,7 @@ class Receiver:
 
     def receive(self) -> tuple[bytes, int]:
         """Return the name that was sent, and the descriptor."""
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         connection, _ = self._socket.accept()
         with connection:
             name, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(4))
@@ -149,5 +149,5 @@ def wait_for_end(pidfd: int) -> None:
     """Wait until a process that need not be our child has ended."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    assert poll.poll(10_000)
+    assert poll.poll(60_000)
     os.close(pidfd)

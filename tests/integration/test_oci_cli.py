@@ -61,7 +61,7 @@ def test_run_forwards_signals(oci: Runtime) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 9
+    assert process.wait(timeout=60) == 9
     process.stdout.close()
 
 

@@ -87,4 +87,4 @@ def test_exec_waits_in_a_paused_container_when_told_to(oci: Runtime) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(timeout=0.3)
     oci.quiet("resume", "web")
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=60) == 0

@@ -195,7 +195,7 @@ def test_host_that_forbids_user_namespaces_is_named(bundle: Bundle, tmp_path: Pa
     runtime = (MINIRUN, "--root", tmp_path / "state", "run", "--bundle", tmp_path, "forbidden")
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "sh", "-c", forbid, "sh", *map(str, runtime)],
-        capture_output=True, text=True, check=False, timeout=30,
+        capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1
     assert "unshare(CLONE_NEWUSER) was refused: no space left on device" in done.stderr

@@ -100,7 +100,7 @@ def test_container_cannot_write_to_what_executes_the_runtime(bundle: Bundle, wea
     try:
         given = {"path": sys.path, "root": str(bundle.state_root), "id": container_id}
         argv = [str(python), "-I", "-S", PROGRAM, json.dumps({**given, "sealed": not weak})]
-        subprocess.run(argv, check=True, timeout=30)
+        subprocess.run(argv, check=True, timeout=120)
         tell(bundle.rootfs / "go")
         verdict = (bundle.rootfs / "verdict").read_text()
     finally:
@@ -123,7 +123,7 @@ def test_entrypoint_that_is_the_runtime_meets_a_sealed_copy(bundle: Bundle, how:
 
     done = subprocess.run(
         [command, "--root", bundle.state_root, "run", "--bundle", bundle.path, "sealed"],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
     assert done.returncode != 0

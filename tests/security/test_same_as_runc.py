@@ -121,7 +121,7 @@ def look(program: str, bundle: Bundle, name: str) -> tuple[int, dict[str, str]]:
     (bundle.path / "config.json").write_text(json.dumps(bundle.config))
     done = subprocess.run(
         [program, "--root", str(root), "run", "--bundle", str(bundle.path), name],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     parts = re.split(r"(?m)^== (\w+)\n", done.stdout.replace(name, "NAME"))
     said = dict(zip(parts[1::2], parts[2::2], strict=True))

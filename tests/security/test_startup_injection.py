@@ -49,7 +49,7 @@ def environment(trapped: Path) -> dict[str, str]:
 
 def run(argv: list[str], cwd: Path, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        argv, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=30
+        argv, cwd=cwd, env=env, check=False, capture_output=True, text=True, timeout=120
     )
 
 

@@ -43,5 +43,11 @@ def test_absent_hardware_is_no_hole(tmp_path: Path) -> None:
 
 def test_summary_counts_all_reports(tmp_path: Path) -> None:
     one = report(tmp_path, "one", RAN.format(name="t"), FAILED.format(name="u"))
-    two = report(tmp_path, "two", SKIPPED.format(name="t", why="x"), RAN.format(name="v"))
+    two = report(tmp_path, "two", SKIPPED.format(name="w", why="x"), RAN.format(name="v"))
     assert summary([one, two]) == "2 passed, 1 skipped, 1 failed"
+
+
+def test_summary_believes_the_second_time(tmp_path: Path) -> None:
+    first = report(tmp_path, "report-1", FAILED.format(name="t"))
+    second = report(tmp_path, "report-1-again", RAN.format(name="t"))
+    assert summary([first, second]) == "1 passed, 0 skipped, 0 failed, 1 of them run twice"

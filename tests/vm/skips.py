@@ -16,10 +16,14 @@ _BAD = ("failure", "error")
 
 
 def summary(reports: list[Path]) -> str:
-    """Return one line that counts what happened to the tests of some reports."""
+    """Return one line that counts what happened to the tests; a later report has the last word."""
     cases = [case for report in reports for case in ElementTree.parse(report).iter("testcase")]
-    counted = collections.Counter(_outcome(case) for case in cases)
-    return ", ".join(f"{counted[word]} {word}" for word in ("passed", "skipped", "failed"))
+    outcomes = {_name(case): _outcome(case) for case in cases}
+    counted = collections.Counter(outcomes.values())
+    again = (
+        f", {len(cases) - len(outcomes)} of them run twice" if len(cases) > len(outcomes) else ""
+    )
+    return ", ".join(f"{counted[word]} {word}" for word in ("passed", "skipped", "failed")) + again
 
 
 def never_run(here: Path, there: list[Path]) -> int:
@@ -34,6 +38,7 @@ def never_run(here: Path, there: list[Path]) -> int:
 
 
 def _outcome(case: ElementTree.Element) -> str:
+    """Return what happened."""
     if any(case.find(word) is not None for word in _BAD):
         return "failed"
     return "passed" if case.find("skipped") is None else "skipped"
