@@ -177,7 +177,7 @@ def _zero(spec: Autoscale, scale: Scale, now: float) -> int:
 
 def guard(wanted: int, current: int, at: Situation, shared_bytes: int) -> int:
     """Return the number of replicas that free memory holds; what runs already is not taken away."""
-    if at.memory_free_bytes is None or not at.delta_bytes or wanted <= current:
+    if at.memory_free_bytes is None or not at.delta_bytes:
         return wanted
     free = at.memory_free_bytes * GUARD - (0 if current else shared_bytes)
     return min(wanted, current + max(0, math.floor(free / at.delta_bytes)))

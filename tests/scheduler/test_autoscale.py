@@ -147,6 +147,15 @@ def test_decide_scales_down_only_to_the_highest_of_the_last_minute() -> None:
     assert scale.desired == 5
 
 
+def test_decide_lets_go_of_a_slow_starter_later() -> None:
+    """What took long to load is kept for five minutes: it would take as long again."""
+    scale, at = Scale(desired=10), Situation(10, 10, slow_start=True)
+    for now in range(0, 300, 20):
+        scale = decide(SPEC, scale, traffic(35.0), at, float(now))
+        assert scale.desired == 10
+    assert decide(SPEC, scale, traffic(35.0), at, 302.0).desired == 5
+
+
 def test_decide_halves_at_most_in_a_tick() -> None:
     scale = run(Scale(desired=16), replace(SPEC, down_stabilization_s=0.0), traffic(7.0), 0.0)
     assert scale.desired == 8
@@ -172,6 +181,13 @@ def test_decide_leaves_zero_at_once_for_a_held_request() -> None:
     asleep = Scale(desired=0, next_tick_at=1000.0)
     assert run(asleep, SPEC, traffic(0.0, held=1), 10.0).desired == 1
     assert run(asleep, SPEC, traffic(0.0, held=30), 10.0).desired == 5
+
+
+def test_decide_gives_what_was_woken_a_grace_of_its_own() -> None:
+    """What if it is ready and has answered before the next tick: it was idle long ago."""
+    asleep = Scale(desired=0, idle_since=1.0, recent=((90.0, 0),))
+    woken = run(asleep, SPEC, traffic(0.0, held=1), 100.0)
+    assert run(woken, SPEC, traffic(0.0), 102.0).desired == 1
 
 
 def test_decide_keeps_what_runs_where_one_metric_is_missing() -> None:
