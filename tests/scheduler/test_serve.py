@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -16,7 +17,10 @@ from pathlib import Path
 import pytest
 
 from minirun import MinirunError
+from scheduler.binding import Binding, check_certificate
 from scheduler.client import ApiError, Client
+from scheduler.control.hostpaths import allowed
+from scheduler.engines.capacity import Capacity
 from scheduler.places import claimed
 from tests.scheduler import serve_lab
 from tests.scheduler.serve_lab import PATIENCE_S, ROOT, Lab, free_port, mounts_below, processes_of
@@ -28,6 +32,31 @@ pytestmark = pytest.mark.requires("root", "overlay", "cgroups", "busybox")
 def lab(tiny: Path) -> Iterator[Lab]:
     with serve_lab.lab(tiny) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared(tiny: Path, pem: Path) -> Iterator[Lab]:
+    """Return a lab whose scheduler runs with every option; for tests that end nothing."""
+    with serve_lab.lab(tiny) as made:
+        (made.top / "lent").mkdir()
+        (made.top / "lent/note").write_text("lent")
+        os.mknod(made.top / "gpu0", 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+        made.start(
+            "--listen", f"127.0.0.1:{_TCP}", "--tls-cert", str(pem), "--tls-key", str(pem),
+            "--group", "daemon",
+            "--allow-mount", f"{made.top}/lent",
+            "--gpu", f"{made.top}/gpu0",
+        )  # fmt: skip
+        yield made
+
+
+@pytest.fixture
+def sched(shared: Lab) -> Iterator[Lab]:
+    yield shared
+    shared.delete_all()
+
+
+_TCP = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +103,24 @@ def test_second_scheduler_on_the_same_folders_is_refused(lab: Lab) -> None:
     assert lab.client.ready(), "the first one has lost nothing"
 
 
-def test_scaling_down_under_load_loses_nothing(lab: Lab) -> None:
-    lab.start()
-    lab.deploy("web", 4)
-    lab.wait_running("web", 4)
-    with serve_lab.Load(lab, "web", clients=6) as load:
-        for replicas in (1, 4, 2):
+def test_scaling_down_under_load_loses_nothing(sched: Lab) -> None:
+    sched.deploy("web", 4)
+    sched.wait_running("web", 4)
+    with serve_lab.Load(sched, "web", clients=6) as load:
+        for replicas in (1, 3, 2):
             load.wait_for(100)
-            lab.client.scale("web", replicas)
-            lab.wait_running("web", replicas)
+            sched.client.scale("web", replicas)
+            sched.wait_running("web", replicas)
     assert not load.failed
 
 
-def test_output_of_a_job_can_be_read_when_it_is_done(lab: Lab) -> None:
-    lab.start()
+def test_output_of_a_job_can_be_read_when_it_is_done(sched: Lab) -> None:
     job = {"image": "tiny", "kind": "job", "command": ["echo", "the result"]}
-    lab.client.apply("sum", job)
-    serve_lab.wait_until(lambda: _state(lab, "sum") == "done", "the job is done", lab.told)
-    serve_lab.wait_until(lambda: not lab.containers(), "its container is gone", lab.told)
-    assert lab("logs", "sum") == "sum.1  the result\n"
-    assert lab("logs", "sum.1") == "the result\n"
+    sched.client.apply("sum", job)
+    serve_lab.wait_until(lambda: _state(sched, "sum") == "done", "the job is done", sched.told)
+    serve_lab.wait_until(lambda: not sched.containers(), "its container is gone", sched.told)
+    assert sched("logs", "sum") == "sum.1  the result\n"
+    assert sched("logs", "sum.1") == "the result\n"
 
 
 def _state(lab: Lab, name: str) -> str:
@@ -103,9 +130,8 @@ def _state(lab: Lab, name: str) -> str:
 # ── who is let in ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_socket_is_for_root_and_a_group(lab: Lab) -> None:
-    lab.start("--group", "daemon")
-    found = (lab.top / "run/api.sock").stat()
+def test_socket_is_for_root_and_a_group(sched: Lab) -> None:
+    found = (sched.top / "run/api.sock").stat()
     assert stat.S_IMODE(found.st_mode) == 0o660
     assert (found.st_uid, found.st_gid) == (0, 1)
 
@@ -119,28 +145,26 @@ def status(work: Callable[[], object]) -> int:
     return 200
 
 
-def test_tcp_wants_tls_and_a_token_of_the_right_scope(lab: Lab, pem: Path) -> None:
-    port = free_port()
-    files = ("--tls-cert", str(pem), "--tls-key", str(pem))
-    lab.start("--listen", f"127.0.0.1:{port}", *files)
-    held = {scope: lab("token", "create", scope, "--scope", scope).strip() for scope in SCOPES}
+def over_tcp(pem: Path, token: str = "") -> Client:
+    return Client(f"https://127.0.0.1:{_TCP}", token=token, ca_file=str(pem))
+
+
+def test_tcp_wants_tls_and_a_token_of_the_right_scope(sched: Lab, pem: Path) -> None:
     for scope, expected in SCOPES.items():
-        client = Client(f"https://127.0.0.1:{port}", token=held[scope], ca_file=str(pem))
+        client = over_tcp(pem, sched("token", "create", scope, "--scope", scope).strip())
         asked = (
             status(client.deployments),
             status(partial(client.scale, "nope", 1)),
-            status(client.cordon),
+            status(client.uncordon),
         )
         assert asked == expected, scope
-    nobody = Client(f"https://127.0.0.1:{port}", ca_file=str(pem))
-    assert status(nobody.deployments) == 401
-    lab.client.remove_token("read")
-    late = Client(f"https://127.0.0.1:{port}", token=held["read"], ca_file=str(pem))
-    assert status(late.deployments) == 401
-    assert _plain(port) is None, "nothing is said without TLS"
+        sched.client.remove_token(scope)
+        assert status(client.deployments) == 401, "its token was revoked"
+    assert status(over_tcp(pem).deployments) == 401
+    assert _plain(_TCP) is None, "nothing is said without TLS"
 
 
-#: What each scope is answered with: to a look, to a change of what is not there, to a cordon.
+#: What each scope is answered with: to a look, to a change of what is not there, to an uncordon.
 SCOPES = {"read": (200, 403, 403), "deploy": (200, 404, 403), "admin": (200, 404, 200)}
 
 
@@ -165,15 +189,10 @@ def refusal(work: Callable[[], object]) -> str:
     return f"{caught.value.status} {caught.value.message} {caught.value.hint}"
 
 
-def test_paths_of_the_host_are_an_admins_to_give(lab: Lab, pem: Path) -> None:
+def test_paths_of_the_host_are_an_admins_to_give(sched: Lab, pem: Path) -> None:
     """What if a token that may only deploy asks for the host's root?"""
-    port, lent = free_port(), lab.top / "lent"
-    lent.mkdir()
-    (lent / "note").write_text("lent")
-    files = ("--tls-cert", str(pem), "--tls-key", str(pem))
-    lab.start("--listen", f"127.0.0.1:{port}", *files, "--allow-mount", str(lent))
-    token = lab("token", "create", "ci", "--scope", "deploy").strip()
-    client = Client(f"https://127.0.0.1:{port}", token=token, ca_file=str(pem))
+    client = over_tcp(pem, sched("token", "create", "ci", "--scope", "deploy").strip())
+    lent = f"{sched.top}/lent"
 
     root = [{"type": "bind", "source": "/", "target": "/host"}]
     said = refusal(lambda: client.apply("spy", serve_lab.spec(volumes=root)))
@@ -184,31 +203,29 @@ def test_paths_of_the_host_are_an_admins_to_give(lab: Lab, pem: Path) -> None:
     assert refusal(lambda: client.apply("spy", serve_lab.spec(volumes=below))).startswith("403")
     assert refusal(lambda: client.apply("spy", serve_lab.spec(image="/"))).startswith("422")
 
-    lab.client.apply("web", serve_lab.spec(volumes=root))
-    client.scale("web", 2)
+    sched.client.apply("web", serve_lab.spec(volumes=root, replicas=0))
+    client.scale("web", 1)
     changed = {"command": ["cat", "/host/etc/shadow"]}
     assert refusal(lambda: client.patch("web", changed)).startswith("403"), "of another's volume"
 
-    allowed = [{"type": "bind", "source": str(lent), "target": "/lent"}]
+    allowed = [{"type": "bind", "source": lent, "target": "/lent"}]
     client.apply("good", serve_lab.spec(volumes=allowed))
-    lab.wait_running("good", 1)
-    assert "lent" in lab("exec", "good", "cat", "/lent/note")
+    sched.wait_running("good", 1)
+    assert "lent" in sched("exec", "good", "cat", "/lent/note")
 
 
-def test_gpus_are_counted_devices(lab: Lab) -> None:
-    device = str(lab.top / "gpu0")
-    os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
-    lab.start("--gpu", device)
+def test_gpus_are_counted_devices(sched: Lab) -> None:
+    device = f"{sched.top}/gpu0"
     one, two = ({"requests": {"gpus": count}} for count in (1, 2))
-    lab.deploy("first", 1, resources=one)
-    lab.wait_running("first", 1)
-    assert "0 0" in lab("exec", "first", "sh", "-c", f"dd if={device} bs=2 count=1 | od")
-    said = refusal(lambda: lab.deploy("both", 1, resources=two))
+    sched.deploy("first", 1, resources=one)
+    sched.wait_running("first", 1)
+    assert "0 0" in sched("exec", "first", "sh", "-c", f"dd if={device} bs=2 count=1 | od")
+    said = refusal(lambda: sched.deploy("both", 1, resources=two))
     assert said.startswith("422 /resources/requests: ")
     assert "gpu needs 2, 1 free" in said
-    lab.deploy("second", 1, resources=one)
-    serve_lab.wait_until(lambda: _pending(lab, "second"), "the second waits", lab.told)
-    assert "gpu needs 1, 0 free" in _pending(lab, "second")
+    sched.deploy("second", 1, resources=one)
+    serve_lab.wait_until(lambda: _pending(sched, "second"), "the second waits", sched.told)
+    assert "gpu needs 1, 0 free" in _pending(sched, "second")
 
 
 def _pending(lab: Lab, name: str) -> str:
@@ -236,32 +253,43 @@ def refused(lab: Lab, *words: str, environment: dict[str, str] | None = None) ->
     return done.returncode, error
 
 
-def test_serve_refuses_what_cannot_be_with_one_error(lab: Lab, pem: Path, tmp_path: Path) -> None:
+def test_serve_refuses_what_cannot_be_with_one_error(lab: Lab, pem: Path) -> None:
+    tls = ("--tls-cert", str(pem), "--tls-key", str(pem))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        rubbish = tmp_path / "rubbish.pem"
-        rubbish.write_text("rubbish")
         rows: tuple[tuple[tuple[str, ...], str], ...] = (
             (("--listen", "127.0.0.1:1", "--tls-cert", "/no/cert", "--tls-key", str(pem)),
              "/no/cert: no such file"),
-            (("--listen", "127.0.0.1:1", "--tls-cert", str(rubbish), "--tls-key", str(pem)),
-             "no certificate and its key"),
-            (("--listen", f"127.0.0.1:{port}", "--tls-cert", str(pem), "--tls-key", str(pem)),
+            (("--listen", f"127.0.0.1:{port}", *tls),
              f"cannot listen at 127.0.0.1:{port}: address already in use"),
-            (("--listen", "localhost", "--tls-cert", str(pem), "--tls-key", str(pem)),
-             "it has no port"),
-            (("--gateway-tls", "127.0.0.1:1", "--gateway-pem", str(rubbish)), "no certificate"),
             (("--gateway", f"127.0.0.1:{port}"), "did not start"),
-            (("--gpu", "/dev/no-such-gpu"), "--gpu /dev/no-such-gpu: no such file"),
-            (("--gpu", str(pem)), "is not one more device"),
-            (("--allow-mount", "here"), "--allow-mount 'here' is not a plain path"),
-            (("--allow-mount", "/srv", "--allow-mount", "/srv/a"), "lies in --allow-mount /srv"),
-            (("--group", "nobody-has-this"), "there is no group 'nobody-has-this'"),
         )  # fmt: skip
         for words, reason in rows:
             code, said = refused(lab, *words)
             assert (code, reason in said) == (125, True), said
     assert processes_of(lab.top) == [], "what was refused has left nothing running"
+
+
+def test_each_option_that_cannot_be_is_named(tmp_path: Path, pem: Path) -> None:
+    rubbish, sock = tmp_path / "rubbish.pem", tmp_path / "sock"
+    rubbish.write_text("rubbish")
+    rows: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: check_certificate(rubbish, pem), "are no certificate and its key"),
+        (lambda: Binding(sock, address="host:1").check(), "needs TLS"),
+        (lambda: Binding(sock, address="localhost", cert=pem, key=pem).listen(), "has no port"),
+        (lambda: Binding(sock, group="nobody-has-this").listen(), "there is no group"),
+        (lambda: Binding(tmp_path / ("x" * 108)).listen(), "path too long"),
+        (lambda: Capacity(["/dev/no-such-gpu"]), "--gpu /dev/no-such-gpu: no such file"),
+        (lambda: Capacity([str(pem)]), "is not one more device"),
+        (lambda: Capacity(["/dev/null", "/dev/null"]), "is not one more device"),
+        (lambda: allowed(["here"]), "--allow-mount 'here' is not a plain path"),
+        (lambda: allowed(["/srv/../etc"]), "is not a plain path"),
+        (lambda: allowed(["/srv", "/srv/a"]), "--allow-mount /srv/a lies in --allow-mount /srv"),
+    )
+    for begin, reason in rows:
+        with pytest.raises(MinirunError, match=re.escape(reason)) as caught:
+            begin()
+        assert caught.value.hint
 
 
 def test_serve_refuses_a_data_folder_that_cannot_be_written(lab: Lab) -> None:
