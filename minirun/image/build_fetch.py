@@ -13,7 +13,6 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ImageError
@@ -119,6 +118,8 @@ def fetch(url: str, folder: str, checksum: str = "") -> Fetched:
 
 
 def _modified_s(text: str) -> int:
+    from email.utils import parsedate_to_datetime  # slow to import, seldom needed
+
     try:
         return max(int(parsedate_to_datetime(text).timestamp()), 0) if text else 0
     except ValueError:

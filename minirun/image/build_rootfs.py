@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -88,6 +87,8 @@ def _mounted_aside(lowers: Sequence[Path], above: Mapping[str, Path]) -> int:
     Before that, fsconfig(2) takes all layers as one value of at most 255 bytes. mount(2) takes
     4095, and by descriptor a layer needs 18 of them, however deep the store lies.
     """
+    from concurrent.futures import ThreadPoolExecutor  # slow to import, seldom needed
+
     with ThreadPoolExecutor(1) as aside:
         return aside.submit(_mount_and_clone, lowers, above).result()
 
