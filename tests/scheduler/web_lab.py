@@ -15,7 +15,6 @@ from pathlib import Path
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
-from scheduler.app import create_app
 from scheduler.web.history import History
 from tests.scheduler.api_lab import Lab
 
@@ -72,10 +71,10 @@ class Site:
 def site(folder: Path) -> Iterator[Site]:
     """Serve a new lab's pages, in threads of this process."""
     with (
-        closing(Lab(folder)) as lab,
+        closing(Lab(folder, max_streams=16)) as lab,
         _listening(ThreadingHTTPServer(("127.0.0.1", 0), _Model)) as at,
     ):
-        lab.app = create_app(replace(lab.control, gateway=at), max_streams=16)
+        lab.app.extensions["minisched"].control = replace(lab.control, gateway=at)
         server = ThreadedWSGIServer("127.0.0.1", 0, lab.app, _Handler)
         with _listening(server) as address:
             yield Site(lab, f"http://{address}")
