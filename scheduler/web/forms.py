@@ -116,6 +116,10 @@ def _allowed() -> tuple[Control, Caller]:
     return control, caller
 
 
+def _request(caller: Caller) -> Request:
+    return Request(caller.name, is_admin=caller.scope is Scope.ADMIN)
+
+
 @bp.post("/deployments/<name>/<action>")
 def act(name: str, action: str) -> Response:
     """Change a deployment."""
@@ -124,7 +128,7 @@ def act(name: str, action: str) -> Response:
         raise NotFound("there is no such button")
     control.entry(name)
     try:
-        _ACTIONS[action](control, name, Request(caller.name))
+        _ACTIONS[action](control, name, _request(caller))
     except ScheduleError as error:
         return pages.one(control, caller, name, problem=error)
     return _found(url_for("pages.deployment", name=name))
