@@ -18,12 +18,11 @@ import os
 from .cgroups import open_driver
 from .errors import HostError, StateError
 from .flags import SeccompFlag
-from .lifecycle import hook_state
 from .plan import Filter, Setting, plan_create
 from .record import replace
 from .runner import create as run_plan
 from .seccomp import compiled, load_flags, needs_listener
-from .state import State, check_id, is_alive, process_start_time, timestamp
+from .state import State, check_id, hook_state, is_alive, process_start_time, timestamp
 from .steps.base import Context
 from .validate import validate
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from .steps.overlay import Overlay
 
     Attach = Callable[[int], Callable[[], object]]
+    Meanwhile = Callable[[State], None]
 
 _ALREADY = "container with given ID already exists"
 
@@ -58,7 +58,9 @@ class Creation:
         self.request = request
         self.cgroup_manager = self._cgroup_manager()
 
-    def run(self, attach: Attach | None, observe: Observer | None) -> dict[str, int]:
+    def run(
+        self, attach: Attach | None, observe: Observer | None, meanwhile: Meanwhile | None
+    ) -> dict[str, int]:
         """Make the container; see ``Container.create``."""
         validate(self.spec, self.container.host)
         if self.cgroup_manager == "disabled":
@@ -72,6 +74,7 @@ class Creation:
             context = self._context(state)
             try:
                 self._write_files(state, setting)
+                context.meanwhile = self._meanwhile(state, setting, context, meanwhile)
                 for name in ("start", "result"):
                     # Open on both sides: opening never blocks, and end of file means init is gone.
                     fifo = os.open(self.directory.file(name), os.O_RDWR | os.O_CLOEXEC)
@@ -83,9 +86,7 @@ class Creation:
                 self.directory.remove()
                 raise
             finally:
-                for name in ("start", "result", "userns"):
-                    if name in context.fds:
-                        os.close(context.fds.pop(name))
+                _let_go(context)
         return context.fds
 
     def plan(self) -> tuple[Plan, Setting]:
@@ -192,10 +193,7 @@ class Creation:
         context.cgroup = self.container.driver(state)
 
         def save_state(status: str) -> None:
-            pid = context.init_pid
-            self.directory.write(
-                replace(state, status=status, pid=pid, start_time=process_start_time(pid))
-            )
+            self.directory.write(replace(_with_init(state, context), status=status))
 
         context.save_state = save_state
         context.state = lambda status: hook_state(
@@ -204,19 +202,48 @@ class Creation:
         return context
 
     def _write_files(self, state: State, setting: Setting) -> None:
-        """Everything that other commands will read; the FIFOs are how start finds init."""
+        """What must be there before the first effect; the FIFOs are how start finds init."""
         directory = self.directory
         directory.write(state)
-        directory.write_spec(self.spec)
         if setting.overlay:
             os.makedirs(setting.rootfs, 0o755, exist_ok=True)
             os.makedirs(setting.layers, 0o755, exist_ok=True)
-        if setting.seccomp:
-            flags = int(setting.seccomp.flags & ~SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER)
-            with open(directory.file("filter"), "wb") as file:
-                file.write(flags.to_bytes(8, "little") + setting.seccomp.program)
         for name in ("start", "result"):
             os.mkfifo(directory.file(name), 0o600)
+
+    def _meanwhile(
+        self, state: State, setting: Setting, context: Context, more: Meanwhile | None
+    ) -> Callable[[], None]:
+        """Return what there is to do beside init: what only later commands will read, and more."""
+
+        def work() -> None:
+            _let_go(context)  # init has them; a process that is forked from here on must not
+            self.directory.write_spec(self.spec)
+            if setting.seccomp:
+                self._write_filter(setting.seccomp)
+            if more is not None:
+                more(_with_init(state, context))
+
+        return work
+
+    def _write_filter(self, seccomp: Filter) -> None:
+        """Keep the program for ``exec``; a listener is asked for once."""
+        flags = int(seccomp.flags & ~SeccompFlag.SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        with open(self.directory.file("filter"), "wb") as file:
+            file.write(flags.to_bytes(8, "little") + seccomp.program)
+
+
+def _let_go(context: Context) -> None:
+    """Close what was opened for init alone."""
+    for name in ("start", "result", "userns"):
+        if name in context.fds:
+            os.close(context.fds.pop(name))
+
+
+def _with_init(state: State, context: Context) -> State:
+    """Return the state of a container that has a process."""
+    pid = context.init_pid
+    return replace(state, pid=pid, start_time=process_start_time(pid))
 
 
 def _undoable(attach: Attach, context: Context) -> Callable[[int], None]:

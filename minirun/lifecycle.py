@@ -20,16 +20,14 @@ import select
 import time
 
 from .cgroups import open_driver
-from .decode import encode
 from .errors import MinirunError, NotFoundError, StateError
 from .record import Record, replace
-from .state import Directory, State, is_alive
+from .state import Directory, State, hook_state, is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from typing import Any
 
     from .cgroups.driver import Driver
     from .host import Host
@@ -152,6 +150,7 @@ class Container:
         request: Request,
         attach: Callable[[int], Callable[[], object]] | None = None,
         observe: Observer | None = None,
+        meanwhile: Callable[[State], None] | None = None,
     ) -> dict[str, int]:
         """Make the container and leave its process waiting for ``start``.
 
@@ -160,6 +159,7 @@ class Container:
             request: see there.
             attach: connects the network namespace of a pid; returns how to undo that.
             observe: see ``runner.create``.
+            meanwhile: called once, as soon as there is a process: it is busy then, we are not.
 
         Returns:
             Descriptors by name: ``console`` (the terminal's master), ``seccomp`` (a listener).
@@ -169,7 +169,7 @@ class Container:
         """
         from .creation import Creation  # the steps and the system calls: see there
 
-        return Creation(self, spec, request).run(attach, observe)
+        return Creation(self, spec, request).run(attach, observe, meanwhile)
 
     def plan(self, spec: Spec, request: Request) -> tuple[Plan, Setting]:
         """Return the plan of ``create``, and the setting that it was made for."""
@@ -374,18 +374,6 @@ def containers(root: str, host: Host) -> list[State]:
         except StateError:
             continue  # not one of ours, or deleted while we looked
     return found
-
-
-def hook_state(state: State) -> dict[str, Any]:
-    """Return the state JSON of runtime.md, as hooks read it."""
-    return {
-        "ociVersion": state.oci_version,
-        "id": state.id,
-        "status": state.status,
-        "pid": state.pid,
-        "bundle": state.bundle,
-        "annotations": encode(state.annotations),
-    }
 
 
 def _pid_namespace(pid: int) -> int:

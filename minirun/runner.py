@@ -2,8 +2,8 @@
 
 All processes, two or three, hold the same plan. The runtime process walks it from the first step to
 the last; where the next step belongs to another lane it hands over with ``go`` and waits for
-``done``.
-The protocol is drawn in ``sync.py``; what each step does is in ``steps/``.
+``done``, and does what can be done beside init: ``context.meanwhile``. The protocol is drawn in
+``sync.py``; what each step does is in ``steps/``.
 
 A failure anywhere comes back here as a StepError. Then the children are killed and everything that
 was done to the host is taken back, latest first, so that a failed create leaves no trace.
@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import errno
 import gc
-import itertools
 import os
 import time
 
 from . import kernel
+from .descriptors import close_all_but
 from .errors import MinirunError, StepError
 from .flags import PR_SET_CHILD_SUBREAPER
 from .quickjson import dumps, loads
+from .steps.base import nothing
 from .sync import Channel, Gone
 
 TYPE_CHECKING = False
@@ -101,6 +102,8 @@ def _let_child_act(context: Context, position: int, plan: Plan, observe: Observe
     facts = {"init_pid": context.init_pid}
     try:
         channel.send({"go": position, "facts": facts})
+        if plan.steps[position].lane == "I":
+            _use_the_time(context)
         message, fds = channel.receive()
     except Gone as error:
         step = plan.steps[position]
@@ -117,6 +120,12 @@ def _let_child_act(context: Context, position: int, plan: Plan, observe: Observe
             observe(index, plan.steps[index], seconds)
     done: int = message["done"]
     return done
+
+
+def _use_the_time(context: Context) -> None:
+    """Init is busy for milliseconds: do what the caller wants to have done beside, once."""
+    work, context.meanwhile = context.meanwhile, nothing
+    work()
 
 
 def _hand_over(context: Context, position: int) -> None:
@@ -150,11 +159,7 @@ def _leave_the_caller(context: Context, channel: Channel) -> None:
     A lock of the caller would stay locked as long as the container waits for start.
     """
     kept = {0, 1, 2, *range(3, 3 + context.keep_fds), *context.fds.values(), channel.fileno()}
-    kept.update(context.stdio or ())
-    edges = [-1, *sorted(kept), 2**31 - 1]
-    for low, high in itertools.pairwise(edges):
-        if low + 1 < high:
-            kernel.close_range(low + 1, high - 1, cloexec=False)
+    close_all_but(kept.union(context.stdio or ()))
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP, signal.SIGWINCH):
         signal.signal(number, signal.SIG_DFL)

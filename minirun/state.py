@@ -240,7 +240,8 @@ class Lock:
         return NotFoundError(f"container {name}: container does not exist")
 
     def __exit__(self, *_exception: object) -> None:
-        """Let the next one in."""
+        """Let the next one in, even if a process that we forked has the descriptor too."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         os.close(self._fd)
 
 
@@ -292,6 +293,18 @@ def encode_state(state: State) -> dict[str, Any]:
 def decode_state(text: str) -> State:
     """Return the state that a JSON text describes."""
     return decode(State, loads(text))
+
+
+def hook_state(state: State) -> dict[str, Any]:
+    """Return the state JSON of runtime.md, as hooks read it."""
+    return {
+        "ociVersion": state.oci_version,
+        "id": state.id,
+        "status": state.status,
+        "pid": state.pid,
+        "bundle": state.bundle,
+        "annotations": encode(state.annotations),
+    }
 
 
 def process_start_time(pid: int) -> int:

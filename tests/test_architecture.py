@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
     {"decode", "kernel", "sync", "seal"},
-    {"spec", "inroot", "procfs", "executable", "hooks", "userns"},
+    {"spec", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
     {"plan", "plan_parts", "plan_exec", "explain", "features"},

@@ -70,12 +70,6 @@ class LogWriter:
         """Go on where another writer stopped."""
         self._pending = {stream: held.encode("latin-1") for stream, held in rest.items()}
 
-    def abandon(self) -> None:
-        """Close the file and forget incomplete lines: another writer has gone on with them."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
-
     def close(self) -> None:
         """Log what never got its newline, and close the file."""
         stamp = clock.now()

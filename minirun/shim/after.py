@@ -66,6 +66,7 @@ def wait_and_restart(shim: Shim) -> None:
     store = shim.place.store
     stopped = store.read(shim.place.id).state.stopped_by_user
     shim.standby.dismiss()
+    shim.standby = None
     if stopped:
         store.set_state(shim.place.id, status=EXITED)
         os._exit(0)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..container.command import HealthCheck
+    from ..container.entry import ContainerRecord
     from .place import Place
 
 _MOST_OUTPUT = 4096
@@ -31,16 +32,19 @@ _MOST_OUTPUT = 4096
 _LAST_WORD_MS = 1000
 
 
-def prober_for(place: Place, started: float, due_ns: int = 0) -> Prober | None:
+def prober_for(
+    place: Place, record: ContainerRecord, started: float, due_ns: int = 0
+) -> Prober | None:
     """Return what runs the container's health check; None when it has none.
 
     Args:
         place: of the container.
+        record: the container's.
         started: when it started, in seconds of the monotonic clock.
         due_ns: when the next probe is due, on the same clock; 0 to begin with the first.
     """
-    check = place.store.read(place.id).health_check
-    return Prober(place, check, int(started * 1e9), due_ns) if check is not None else None
+    check, health = record.health_check, record.state.health or Health()
+    return Prober(place, check, health, int(started * 1e9), due_ns) if check else None
 
 
 class Prober:
@@ -49,14 +53,17 @@ class Prober:
     Args:
         place: where the result is written.
         check: what to run, and when.
+        health: what was found out so far.
         born_ns: when the container was started.
         due_ns: when the next probe is due; 0 to plan it from now.
     """
 
-    def __init__(self, place: Place, check: HealthCheck, born_ns: int, due_ns: int) -> None:
+    def __init__(
+        self, place: Place, check: HealthCheck, health: Health, born_ns: int, due_ns: int
+    ) -> None:
         self._place = place
         self._check = check
-        self._health = place.store.read(place.id).state.health or Health()
+        self._health = health
         self._born = born_ns
         now = time.monotonic_ns()
         self.due_ns = due_ns or now + next_probe_ns(self._health, check, now - born_ns)

@@ -64,10 +64,10 @@ class Place(Record):
 
     def container(self) -> Container:
         """Return the runtime's view; heavy to import, and needed at the two ends only."""
-        from ..host import probe
+        from ..host import known
         from ..lifecycle import Container
 
-        return Container(self.root, self.id, probe())
+        return Container(self.root, self.id, known())
 
     def read(self, name: str, kind: type[R]) -> R:
         """Return a record from one of the container's files."""

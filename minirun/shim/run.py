@@ -22,12 +22,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..container.entry import ContainerRecord
     from ..network import Attachment as NetworkAttachment
     from ..runner import Observer
+    from ..state import State
 
 
-def start(place: Place, observe: Observer | None = None) -> Running:
-    """Start the container once.
+def start(
+    place: Place, take_in_hand: Callable[[Running], None], observe: Observer | None = None
+) -> ContainerRecord:
+    """Start the container once, and return the record that says so.
+
+    Args:
+        place: where it is kept.
+        take_in_hand: called with what will run, before it does; while init is busy if possible.
+        observe: see ``runner.create``.
 
     Raises:
         MinirunError: nothing of this start is left; the record says why.
@@ -37,19 +46,18 @@ def start(place: Place, observe: Observer | None = None) -> Running:
     record = place.store.read(place.id)
     terminal = spec.process is not None and spec.process.terminal
     ends, stdio = make_pipes(interactive=record.options.interactive and not terminal)
-    request = Request(
-        place.id,
-        bundle=place.file("").rstrip("/"),
-        overlay=how.overlay,
-        program=_filter(spec, how, place),
-        network=how.network if how.network == "bridge" else "",
-        stdio=stdio,
-    )
+    request = _request(place, spec, how, stdio)
     container = place.container()
+
+    def take(state: State) -> None:
+        take_in_hand(Running(state.pid, state.start_time, ends, state.cgroup))
+
     try:
-        fds = container.create(spec, request, _connector(place, how), observe)
-        if terminal:
+        early = None if terminal else take
+        fds = container.create(spec, request, _connector(place, how), observe, early)
+        if terminal:  # init has made it, and handed up the master just now
             ends = _keep_console_only(ends, fds["console"])
+            take(container.directory.read())
         container.start()
     except BaseException:
         container.delete(force=True)
@@ -60,10 +68,18 @@ def start(place: Place, observe: Observer | None = None) -> Running:
     finally:
         for fd in stdio:
             os.close(fd)
-    state = container.directory.read()
-    running = Running(state.pid, state.start_time, ends, state.cgroup)
-    _remember(place, running)
-    return running
+    return _remember(place, container.directory.read())
+
+
+def _request(place: Place, spec: Spec, how: StartFile, stdio: tuple[int, int, int]) -> Request:
+    return Request(
+        place.id,
+        bundle=place.file("").rstrip("/"),
+        overlay=how.overlay,
+        program=_filter(spec, how, place),
+        network=how.network if how.network == "bridge" else "",
+        stdio=stdio,
+    )
 
 
 def _keep_console_only(ends: Ends, console: int) -> Ends:
@@ -131,9 +147,9 @@ def tear_down(place: Place) -> None:
     place.container().delete(force=True)
 
 
-def _remember(place: Place, running: Running) -> None:
+def _remember(place: Place, running: State) -> ContainerRecord:
     """Write down that it runs, and who watches."""
-    place.store.set_state(
+    return place.store.set_state(
         place.id,
         status=RUNNING,
         pid=running.pid,

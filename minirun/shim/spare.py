@@ -83,7 +83,7 @@ def rehearse() -> None:
     """Do everything of a start that has no effect, with a container that is not there."""
     from ..creation import Creation
     from ..decode import decode, encode
-    from ..host import probe
+    from ..host import known
     from ..lifecycle import Container, Request
     from ..oci.spec import default
     from ..spec import Spec
@@ -91,6 +91,6 @@ def rehearse() -> None:
 
     spec = decode(Spec, loads(dumps(default())))
     dumps(encode(spec))
-    container = Container("/nonexistent", "rehearsal", probe())
+    container = Container("/nonexistent", "rehearsal", known())
     validate(spec, container.host)
     Creation(container, spec, Request("rehearsal", "/nonexistent")).plan()

@@ -1,9 +1,9 @@
 """The process that takes over when the shim is killed.
 
-It is forked from the shim after each start, so it holds the same descriptors: the container's
-pipes, terminal and pidfd, the socket and its clients. It does nothing but wait for its parent to
-die. Then it *is* the shim: it goes on where the other stopped, and forks a standby of its own. If
-it dies first, the shim forks another. So any one of the two may be killed, again and again.
+It is forked from the shim at each start, while init is busy, and holds what the shim holds: the
+container's pipes, terminal and pidfd, the socket and its clients. It does nothing but wait for its
+parent to die. Then it *is* the shim: it goes on where the other stopped, and forks a standby of its
+own. If it dies first, the shim forks another. So any one of the two may be killed, again and again.
 
 What it cannot do is wait(2) for a process that is not its child; see ``ending.wait_status``.
 
@@ -16,6 +16,7 @@ import os
 import select
 import signal
 
+from ..descriptors import close_all_but
 from ..errors import MinirunError
 from ..state import process_start_time
 
@@ -80,8 +81,13 @@ class Standby:
 
 
 def _stand_by(shim: Shim, parent: int) -> NoReturn:
-    """Wait for the parent's death, then take over."""
+    """Wait for the parent's death, then take over.
+
+    The parent may be in the middle of a start: its locks and its ends of the container's pipes must
+    end with it, so nothing of it stays open here but what the shim needs.
+    """
     try:
+        close_all_but((0, 1, 2, parent, *shim.kept()))
         poll = select.poll()
         poll.register(parent, select.POLLIN)
         poll.poll()

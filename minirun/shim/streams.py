@@ -155,12 +155,6 @@ class Streams:
             if not peer.send(data):
                 self.drop(peer)
 
-    def abandon(self) -> None:
-        """Forget log and buffers without a last word: somebody else has written since."""
-        self.log.abandon()
-        for fd in self._side:
-            os.close(fd)
-
     def close(self) -> None:
         """Let go of the descriptors; the clients are kept by whoever asked for this."""
         for fd in (*self.ends.all(), *self._side):

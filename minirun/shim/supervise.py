@@ -19,6 +19,7 @@ from .. import kernel
 from ..container.entry import EXITED
 from ..container.events import Event, EventLog
 from ..container.logs import LogWriter
+from ..descriptors import close_all_but
 from ..errors import MinirunError
 from ..flags import PR_SET_NAME
 from . import after, frames, listen
@@ -66,9 +67,7 @@ def leave_caller(client: int) -> None:
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
-    keep = client if client >= 0 else 2
-    kernel.close_range(3, keep - 1, cloexec=False) if keep > 3 else None
-    kernel.close_range(max(keep + 1, 3), 2**31 - 1, cloexec=False)
+    close_all_but((0, 1, 2, client))
     gc.freeze()  # the collector would touch, and so copy, every page of the caller's heap
     become_shim()
 
@@ -112,22 +111,32 @@ class Shim:
 
     def begin(self, observe: Observer | None = None) -> None:
         """Start the container; a failure is reported, written down and the end of this process."""
+        from .health import prober_for
         from .run import start
 
         try:
-            self.running = start(self.place, observe)
-            self.streams = self._open_streams(self.running.ends)
+            record = start(self.place, self._take_in_hand, observe)
         except (MinirunError, OSError) as error:
             self._give_up(error)
-        self.restart_at = self.ending = None
-        self.pidfd = os.pidfd_open(self.running.pid)
+        assert self.running is not None and self.streams is not None  # noqa: PT018
+        self.first = []
         self.started = self.active = time.monotonic()
+        self.note("start")
+        self.prober = prober_for(self.place, record, self.started)
+        self.streams.tell(frames.report(frames.STARTED, {"pid": self.running.pid}))
+
+    def _take_in_hand(self, running: Running) -> None:
+        """Open all that a standby must share, then fork it.
+
+        Before anybody is told that the container runs: from then on no kill -9 may lose it.
+        """
+        self.restart_at = self.ending = None
+        self.running = running
+        self.pidfd = os.pidfd_open(running.pid)
+        self.streams = self._open_streams(running.ends)
         self.streams.peers.extend(self.first)
         self.listener = self.listener or listen.listen(self.place.file("attach.sock"))
-        self.note("start")
-        self.first = []
-        self.watch()  # before anybody is told: from then on no kill -9 may lose the container
-        self.streams.tell(frames.report(frames.STARTED, {"pid": self.running.pid}))
+        self.standby = Standby.fork(self)
 
     def _open_streams(self, ends: Ends) -> Streams:
         """Return the streams with the log opened behind what is already there."""
@@ -137,11 +146,22 @@ class Shim:
 
     def watch(self, probe_due_ns: int = 0) -> None:
         """Fork the standby and plan the next health check."""
-        from .health import prober_for
-
         self.standby = Standby.fork(self)
         if self.restart_at is None:
-            self.prober = prober_for(self.place, self.started, probe_due_ns)
+            self._plan_probes(probe_due_ns)
+
+    def _plan_probes(self, due_ns: int) -> None:
+        from .health import prober_for
+
+        record = self.place.store.read(self.place.id)
+        self.prober = prober_for(self.place, record, self.started, due_ns)
+
+    def kept(self) -> set[int]:
+        """Return the descriptors that cannot be opened again: what a standby holds for us."""
+        peers = self.streams.peers if self.streams is not None else self.first
+        ends = self.streams.ends.all() if self.streams is not None else ()
+        listener = self.listener.fileno() if self.listener is not None else -1
+        return {*ends, *(peer.fd for peer in peers), self.pidfd, listener}
 
     def _give_up(self, error: Exception) -> NoReturn:
         """Tell the client and the record that there is no container."""
@@ -149,13 +169,15 @@ class Shim:
         hint = error.hint if isinstance(error, MinirunError) else ""
         facts = {"error": str(error), "hint": hint, "exit_code": code}
         try:
-            if self.running is not None:  # it had begun, but nobody could keep its output
-                after.tear_down(self.place)
+            if self.standby is not None:
+                self.standby.dismiss()
             record = self.place.store.set_state(
                 self.place.id, status=EXITED, exit_code=code, reason="error", error=str(error)
             )
             if record.options.remove:
                 self.place.store.remove(self.place.id)
+            elif self.listener is not None:
+                os.unlink(self.place.file("attach.sock"))
         finally:
             for peer in self.first:
                 peer.send(frames.report(frames.FAILED, facts))
@@ -168,19 +190,16 @@ class Shim:
         self, running: Running, pidfd: int, listener: _socket.socket, probe_due_ns: int
     ) -> None:
         """Take in hand a container that was started by this process's former self."""
-        from .health import prober_for
-
         self.running, self.pidfd, self.listener = running, pidfd, listener
         self.streams = self._open_streams(running.ends)
-        self.prober = prober_for(self.place, self.started, probe_due_ns)
+        self._plan_probes(probe_due_ns)
 
     def take_over_streams(self) -> None:
         """Look again at what a predecessor has done to the log since we were forked from it."""
         if self.streams is not None:
-            old, self.streams = self.streams, None
-            old.abandon()
-            self.streams = self._open_streams(old.ends)
-            self.streams.peers = old.peers
+            peers = self.streams.peers
+            self.streams = self._open_streams(self.streams.ends)
+            self.streams.peers = peers
 
     def loop(self) -> NoReturn:
         """Serve until the container is over."""
@@ -302,7 +321,7 @@ class Shim:
         self.first = self.streams.peers
         self.streams.close()
         os.close(self.pidfd)
-        self.streams = None
+        self.streams, self.pidfd = None, -1
 
     def note(self, action: str, **attributes: str) -> None:
         """Write an event; a diary that cannot be written stops nothing."""

@@ -51,6 +51,7 @@ class Context:
         state: returns the state JSON for hooks; set by ``lifecycle``, like the two below.
         attach_network: connects the network namespace of a pid.
         save_state: writes state.json with a status.
+        meanwhile: what the runtime process does as long as init is busy.
         executable: the program to execute, once found.
         execve: executes it, with everything made ahead.
         home: HOME for a program whose environment has none.
@@ -76,10 +77,15 @@ class Context:
         self.state: Callable[[str], dict[str, Any]] = _unset
         self.attach_network: Callable[[int], None] = _unset
         self.save_state: Callable[[str], None] = _unset
+        self.meanwhile: Callable[[], None] = nothing
         self.executable = ""
         self.execve: Callable[[], None] = _unset
         self.home = "/"
         self.handed_over = False
+
+
+def nothing(*_arguments: object) -> None:
+    """Do nothing: for a caller who wants nothing done."""
 
 
 def _unset(*_arguments: object) -> Any:  # noqa: ANN401 - stands in for several signatures

@@ -125,6 +125,7 @@ def test_start_that_fails_is_told_with_docker_s_exit_code(engine: Engine) -> Non
     assert "PATH" in caught.value.hint
     state = engine.end_of(record)
     assert (state.exit_code, state.reason) == (127, "error")
+    assert "attach.sock" not in os.listdir(engine.home.containers.folder(record.id))
 
 
 def test_container_with_rm_is_gone_after_its_end(engine: Engine) -> None:
@@ -391,6 +392,24 @@ def test_shim_killed_keeps_half_a_line(engine: Engine) -> None:
     session.send(frames.frame(frames.STDIN, b"\n"))
     engine.end_of(record)
     assert engine.logged(record) == "half-line\n"
+    session.close()
+
+
+def test_standby_holds_nothing_of_the_start_that_it_was_forked_in(engine: Engine) -> None:
+    """What if it kept a lock, or the container's end of a pipe? That would never be free again."""
+    record = engine.create("sleep", "1000")
+    session = engine.start(record)
+    session.wait_until_started()
+    standby = standby_of(engine, record)
+
+    def held() -> list[str]:
+        return [os.readlink(f"/proc/{standby}/fd/{fd}") for fd in os.listdir(f"/proc/{standby}/fd")]
+
+    # Its parent's pidfd and the container's, the ends of stdout and stderr, listener and client.
+    counted = eventually(held, lambda names: len(names) == 3 + 2 + 2 + 2 + 1)
+    assert sum(name.startswith("pipe:") for name in counted) == 2
+    assert sum(name.startswith("/memfd:rest") for name in counted) == 1
+    assert not [name for name in counted if name.startswith(engine.home.root)]
     session.close()
 
 
