@@ -6,7 +6,7 @@
     live.py       events and logs, as they come
     history.py    the last minutes of every deployment, for the curves
     curves.py     a curve as SVG                                           pure
-    facts.py      what the templates show, as people write it              pure
+    facts.py      what the templates show, as people write it
     predict.py    one request through the gateway
     reference.py  /docs: the OpenAPI document, to read                     pure
 

@@ -1,7 +1,4 @@
-"""What the templates show, put into words and numbers that people read.
-
-May not import anything with an effect. Next: ``curves.py``.
-"""
+"""What the templates show, put into words and numbers that people read. Next: ``curves.py``."""
 
 from __future__ import annotations
 

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import http.client
 import re
+import ssl
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.scheduler import serve_lab
 from tests.scheduler.serve_lab import Lab, Load, wait_until
+from tests.scheduler.test_gateway_routing import certificate
 from tests.scheduler.test_web_dashboard import Door, dashboard
 from tests.scheduler.test_web_metrics import Text
 
 pytestmark = pytest.mark.requires("root", "overlay", "cgroups", "busybox")
 
 
-@pytest.fixture
-def lab(tiny: Path) -> Iterator[Lab]:
+TLS = serve_lab.free_port()
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def lab(tiny: Path, pem: Path) -> Iterator[Lab]:
     with serve_lab.lab(tiny) as made:
-        made.start()
+        keys = ("--tls-cert", str(pem), "--tls-key", str(pem))
+        made.start("--listen", f"127.0.0.1:{TLS}", *keys)
         yield made
 
 
@@ -47,3 +61,29 @@ def test_the_pages_show_what_really_runs(lab: Lab) -> None:
     assert text.samples["minisched_gateway_up", ""] == 1
     assert text.samples["minisched_gateway_requests_total", 'deployment="web",pool="stable"'] > 10
     assert text.samples["minisched_gateway_queued", 'deployment="web"'] == 0
+
+
+def test_over_tls_a_token_is_asked_for_and_kept_by_the_browser(lab: Lab, pem: Path) -> None:
+    context = ssl.create_default_context(cafile=str(pem))
+    context.check_hostname = False
+    origin = {"Origin": f"https://127.0.0.1:{TLS}"}
+
+    def ask(
+        method: str, path: str, body: str | None = None, **headers: str
+    ) -> tuple[int, str, str]:
+        server = http.client.HTTPSConnection("127.0.0.1", TLS, timeout=30, context=context)
+        with closing(server) as connection:
+            media = {"Content-Type": "application/x-www-form-urlencoded"}
+            connection.request(method, path, body, {**media, **headers})
+            answer = connection.getresponse()
+            return answer.status, answer.getheader("Set-Cookie", ""), answer.read().decode()
+
+    assert ask("GET", "/")[0] == 401
+    token = lab.client.create_token("reader", "read")["token"]
+    status, cookie, _ = ask("POST", "/login", urlencode({"token": token}), **origin)
+    assert status == 303
+    assert cookie.startswith("__Host-minisched=")
+    assert "; Secure" in cookie
+    status, _, page = ask("GET", "/", Cookie=cookie.partition(";")[0])
+    assert status == 200
+    assert "reader" in page
