@@ -17,8 +17,8 @@ from ..image.sniff import (
     ROOTFS,
     sniff,
 )
+from ..image.trust import confirm_trusted
 from ..record import Record
-from .trust import confirm_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from .build_state import State
 from .dockerfile_stages import Plan, Stage
 from .obtain import obtain
 from .store import Image, Store, link_of
+from .trust import confirm_trusted
 from .writer import Writer
 
 
@@ -73,11 +74,15 @@ class Session:
         """Return an image, kept from the collector while this build lasts.
 
         ``minirun/python`` is captured from this host where it is missing; another is pulled.
+
+        Raises:
+            ImageError: it cannot be had, or the policy does not accept it.
         """
         if name in self.images:
             return self.images[name]
         found = obtain(self.store, name, self.options.obtain)
         self.writer.claim(found)
+        confirm_trusted(found, name)
         self.images[name] = found
         return found
 

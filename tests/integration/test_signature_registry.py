@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ from minirun.image.registry.remote import opened
 from minirun.image.store import Store
 from tests.integration.cli_lab import Cli, fresh
 from tests.integration.registry_lab import access, registry, skopeo
-from tests.integration.signature_lab import make_key
+from tests.integration.signature_lab import make_key, openssl
 
 pytestmark = pytest.mark.requires("root", "overlay", "cgroups", "busybox", "docker-registry")
 
@@ -116,6 +118,96 @@ def test_a_local_signature_is_enough_to_run_what_was_built_here(
     assert cli("image", "verify", "--key", make_key(tmp_path, "x")[1], name, check=False).code == 1
     image_id = cli("images", "-q").out.strip()
     assert "no name with a tag" in cli.fails("image", "sign", "--key", private, image_id)
+
+
+def test_no_build_and_no_run_pulls_what_is_not_signed(
+    cli: Cli, tmp_path: Path, host: str, pushed: str
+) -> None:
+    private, public = make_key(tmp_path, "team")
+    demand(cli, tmp_path, host, public)
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from/Dockerfile").write_text(f"FROM {pushed}\nENV A=1\n")
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/Dockerfile").write_text(
+        f"FROM scratch\nCOPY --from={pushed} /bin/busybox /bin/\n"
+    )
+    for there in (True, False):
+        for context in ("from", "copy"):
+            assert "needs a signature" in cli.fails("build", "-q", str(tmp_path / context)), there
+        assert "needs a signature" in cli.fails("run", "--rm", "--network", "none", pushed)
+        cli("rmi", "-f", pushed, check=False)
+    cli("image", "prune", "-af")
+    assert cli("images", "-q").out == ""
+    make_image(cli, pushed)
+    cli("push", pushed)
+    cli("image", "sign", "--key", private, pushed)
+    cli("image", "prune", "-af")
+    assert cli("build", "-q", str(tmp_path / "from")).out.startswith("sha256:")
+
+
+def test_signatures_of_other_tools_are_accepted_and_ours_by_them(
+    cli: Cli, tmp_path: Path, host: str, pushed: str
+) -> None:
+    """Openssl signs and verifies; skopeo brings and fetches, in cosign's form."""
+    private, public = make_key(tmp_path, "team", "p256")
+    raw = skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{pushed}").rstrip("\n")
+    digest = f"sha256:{hashlib.sha256(raw.encode()).hexdigest()}"
+    payload = json.dumps({
+        "critical": {
+            "identity": {"docker-reference": pushed.rpartition(":")[0] + ":1"},
+            "image": {"docker-manifest-digest": digest},
+            "type": "cosign container image signature",
+        },
+        "optional": None,
+    }).encode()  # fmt: skip
+    signatures = f"{pushed.rpartition(':')[0]}:{digest.replace(':', '-')}.sig"
+    layout = tmp_path / "layout"
+    write_signature(layout, payload, openssl_signs(private, payload, tmp_path))
+    skopeo("copy", "-q", "--dest-tls-verify=false", f"oci:{layout}", f"docker://{signatures}")
+    demand(cli, tmp_path, host, public)
+    assert cli("pull", "-q", pushed).out == f"{pushed}\n"
+    cli("image", "sign", "--key", private, pushed)
+    got = tmp_path / "got"
+    skopeo("copy", "-q", "--src-tls-verify=false", f"docker://{signatures}", f"dir:{got}")
+    manifest = json.loads((got / "manifest.json").read_text())
+    for layer in manifest["layers"]:
+        (tmp_path / "sig").write_bytes(
+            base64.b64decode(layer["annotations"]["dev.cosignproject.cosign/signature"])
+        )
+        words = ("-verify", public, "-signature", tmp_path / "sig")
+        openssl("dgst", "-sha256", *words, got / layer["digest"].removeprefix("sha256:"))
+    assert len(manifest["layers"]) == 2
+
+
+def openssl_signs(private: str, payload: bytes, folder: Path) -> bytes:
+    (folder / "payload").write_bytes(payload)
+    openssl("dgst", "-sha256", "-sign", private, "-out", folder / "made", folder / "payload")
+    return (folder / "made").read_bytes()
+
+
+def write_signature(layout: Path, payload: bytes, signature: bytes) -> None:
+    """Write an OCI layout of the image that cosign keeps a signature in."""
+
+    def blob(data: bytes) -> dict[str, object]:
+        name = hashlib.sha256(data).hexdigest()
+        (layout / "blobs/sha256" / name).write_bytes(data)
+        return {"digest": f"sha256:{name}", "size": len(data)}
+
+    (layout / "blobs/sha256").mkdir(parents=True)
+    layer = blob(payload) | {
+        "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+        "annotations": {"dev.cosignproject.cosign/signature": base64.b64encode(signature).decode()},
+    }
+    diff_ids = {"rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}
+    config = blob(json.dumps({"architecture": "", "os": "", **diff_ids}).encode()) | {
+        "mediaType": "application/vnd.oci.image.config.v1+json"
+    }
+    manifest_type = "application/vnd.oci.image.manifest.v1+json"
+    about = {"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": [layer]}
+    manifest = blob(json.dumps(about).encode()) | {"mediaType": manifest_type}
+    index = {"schemaVersion": 2, "manifests": [manifest]}
+    (layout / "index.json").write_text(json.dumps(index))
+    (layout / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
 
 DPKG = """Package: libc6

@@ -1,9 +1,9 @@
-"""Is an image one that this host's policy lets run? Asked before every container of an image.
+"""Is an image one that this host's policy lets run? Asked before every container and every FROM.
 
 Without a policy file this is one look at the file system; with one, the digest that is about to run
 is checked, not the name that led to it.
 
-Next: ``../image/signature_policy.py``.
+Next: ``signature_policy.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..image.store import Image
+    from .store import Image
 
 _POLICY = "/etc/minirun/policy.json"
 
@@ -29,7 +29,7 @@ def confirm_trusted(image: Image, text: str) -> None:
     """
     if not os.environ.get("MINIRUN_POLICY") and not os.path.exists(_POLICY):
         return
-    from ..image.signature_policy import check_stored
+    from .signature_policy import check_stored
 
     asked = [name for name, short in zip(image.names, image.familiar_names, strict=True)
              if text in (name, short, short.removesuffix(":latest"))]  # fmt: skip
