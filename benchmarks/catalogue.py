@@ -94,10 +94,48 @@ def _low_level(runtimes: Mapping[str, Runtime]) -> Iterator[Experiment]:
         *(Row(f"oci-{verb}", f"the verb {verb}", targets=(Target(40.0),)) for verb in limited),
     )
     yield Experiment(rows, {name: runtime.life_ms for name, runtime in runtimes.items()})
+    yield from _oci_exec(runtimes)
 
 
 def _oci_run(runtime: Runtime) -> Round:
     return lambda: {"oci-run": runtime.run_ms()}
+
+
+def _oci_exec(runtimes: Mapping[str, Runtime]) -> Iterator[Experiment]:
+    """Yield the verb exec by itself, and at a steady rate, as health checks call it."""
+    held = {name: _Stays(runtime) for name, runtime in runtimes.items()}
+    row = Row("oci-exec", "the verb exec: true in a container that runs")
+    yield Experiment((row,), {name: one.alone for name, one in held.items()})
+    row = _load_row("oci-exec-load", "the verb exec")
+    yield Experiment(
+        (row,), {name: one.under_load for name, one in held.items()}, share=0.15, warmup=1
+    )
+
+
+def _load_row(row: str, what: str) -> Row:
+    words = f"{what} at {_PER_SECOND} per second: the slowest of {_EXECS} / an idle one"
+    return Row(row, words, unit="x", targets=(Target(3.0),))
+
+
+class _Stays:
+    """Rounds inside a container of a low-level runtime, which is started with the first one."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._container = ""
+
+    def alone(self) -> Mapping[str, float]:
+        """Time one exec."""
+        return {"oci-exec": time_ms(self._argv())}
+
+    def under_load(self) -> Mapping[str, float]:
+        """Compare the slowest of many with an idle one."""
+        return _slowest_of_many("oci-exec-load", self._argv())
+
+    def _argv(self) -> Argv:
+        if not self._container:
+            self._container = self._runtime.stay()
+        return self._runtime.argv("exec", self._container, "true")
 
 
 def _under_docker(engines: Engines) -> Iterator[Experiment]:
@@ -167,19 +205,17 @@ class _Held:
 
 
 def _exec_under_load(docker: Engine, names: Mapping[str, tuple[str, ...]]) -> Experiment:
-    row = Row(
-        "docker-exec-load",
-        f"docker exec at {_PER_SECOND} per second: the slowest of {_EXECS} / an idle one",
-        unit="x",
-        targets=(Target(3.0),),
-    )
-    contenders = {name: _Held(docker, how, _slowest_of_many) for name, how in names.items()}
+    row = _load_row("docker-exec-load", "docker exec")
+
+    def load(engine: Engine, container: str) -> Mapping[str, float]:
+        return _slowest_of_many(row.id, engine.argv("exec", container, "true"))
+
+    contenders = {name: _Held(docker, how, load) for name, how in names.items()}
     return Experiment((row,), contenders, share=0.15, warmup=1)
 
 
-def _slowest_of_many(engine: Engine, container: str) -> Mapping[str, float]:
+def _slowest_of_many(row: str, argv: Argv) -> Mapping[str, float]:
     """Return the slowest exec under load as a multiple of the median idle one."""
-    argv = engine.argv("exec", container, "true")
     idle = sorted(time_ms(argv) for _ in range(5))[2]
     with ThreadPoolExecutor(_EXECS) as pool:
         waiting = []
@@ -187,7 +223,7 @@ def _slowest_of_many(engine: Engine, container: str) -> Mapping[str, float]:
             waiting.append(pool.submit(time_ms, argv))
             time.sleep(1 / _PER_SECOND)
         slowest = max(one.result() for one in waiting)
-    return {"docker-exec-load": slowest / idle}
+    return {row: slowest / idle}
 
 
 # ── many ──────────────────────────────────────────────────────────────────────────────────────

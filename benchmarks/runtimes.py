@@ -41,6 +41,14 @@ class Runtime:
         """Return how long ``run`` takes: create, start, wait, delete."""
         return time_ms(self.argv("run", "--bundle", str(self.ends), new_id()))
 
+    def stay(self) -> str:
+        """Start a container that does nothing; it ends with the lab. Return its id."""
+        name = new_id()
+        # Not run(), which waits for all output: the container's would be part of it.
+        time_ms(self.argv("create", "--bundle", str(self.stays), name))
+        time_ms(self.argv("start", name))
+        return name
+
     def life_ms(self) -> Mapping[str, float]:
         """Take a container through its life; return how long each verb took."""
         name = new_id()
