@@ -124,7 +124,8 @@ class Reference:
         if media:
             words.append(f"-H {shlex.quote(f'Content-Type: {media}')}")
             words.append(f"-d {shlex.quote(json.dumps(self.example(schema)))}")
-        return " ".join([*words, "http://localhost" + path.replace("{name}", "digits")])
+        path = path.replace("replicas/{name}", "replicas/digits.1").replace("{name}", "digits")
+        return " ".join([*words, f"http://localhost{path}"])
 
     def example(self, schema: Json) -> object:
         """Return a small value of a schema: what is required, or else its first field."""
