@@ -144,10 +144,17 @@ class Admin:
         """Set how many requests a server is given at a time; 0 is any number."""
         self.tell(f"set maxconn server {backend}/{name} {maxconn}")
 
-    def delete_server(self, backend: str, name: str) -> bool:
-        """Cut off what is in flight to a server and forget it; False if it is not gone yet."""
+    def delete_server(self, backend: str, name: str, *, cut: bool = True) -> bool:
+        """Give a server nothing more and forget it; False if it is not gone yet.
+
+        Args:
+            backend: where it is.
+            name: of the server.
+            cut: whether what is in flight to it is cut off.
+        """
         self.ask(f"set server {backend}/{name} state maint")
-        self.ask(f"shutdown sessions server {backend}/{name}")
+        if cut:
+            self.ask(f"shutdown sessions server {backend}/{name}")
         said = self.ask(f"del server {backend}/{name}")
         return "deleted" in said or "No such" in said
 

@@ -1,6 +1,6 @@
 """Replicas in the proxy's pools: how they come, take requests, drain and go.
 
-    add ─▶ ready ─ drain ─▶ draining ─ remove ─▶ maintenance, cut off, deleted
+    add ─▶ ready ─ drain ─▶ draining ─ remove ─▶ maintenance ─ CONNECT_S ─▶ cut off, deleted
                 ╰─ left out for a while, and taken back (outliers.py)
 
 Next: ``state.py``.
@@ -26,6 +26,8 @@ from .state import Member, State
 
 REMOVE_S = 0.1
 RETRY_S = 0.005
+#: What is not connected by then (``timeout connect``) has been sent to another server.
+CONNECT_S = 1.2
 READY, DRAINING = "0", "8"  # srv_admin_state: management guide, "show servers state"
 
 
@@ -44,7 +46,7 @@ class Pools:
         self._slow_start_s = slow_start_s
         self._outliers = Outliers()
         self._warming: dict[str, float] = {}
-        self._leaving: set[tuple[str, str]] = set()
+        self._leaving: dict[tuple[str, str], float] = {}  # and when they are cut off
         self._in_flight: dict[str, int] = {}
 
     def servers(self) -> dict[str, Server]:
@@ -94,7 +96,11 @@ class Pools:
         self._keep_one(member)
 
     def remove(self, server_id: str, pool: str) -> None:
-        """Forget a replica."""
+        """Forget a replica.
+
+        Whoever is still connecting to it has sent nothing, and finds another server in a moment; it
+        would be cut off with those whose answers are under way.
+        """
         member = self._state.members.get(server_id)
         if member is None or member.pool != pool:
             return
@@ -102,7 +108,8 @@ class Pools:
         self._state.save()
         self._warming.pop(server_id, None)
         self._in_flight.pop(server_id, None)
-        self._delete(member.backend, server_id)
+        if not self._admin.delete_server(member.backend, server_id, cut=False):
+            self._leaving[member.backend, server_id] = time.monotonic() + CONNECT_S
         self._keep_one(member)
 
     def restore(self) -> None:
@@ -131,7 +138,7 @@ class Pools:
         for backend, pool in by_pool.items():
             self._judge(backend, pool, now)
         self._warm(now)
-        self._leaving = {one for one in self._leaving if not self._admin.delete_server(*one)}
+        self._leave(now)
 
     def ejected(self) -> set[str]:
         """Return who is left out for now."""
@@ -139,7 +146,7 @@ class Pools:
 
     def _bring(self, name: str, member: Member, row: Row | None) -> None:
         """Make the proxy have a member as it is written."""
-        self._leaving.discard((member.backend, name))
+        self._leaving.pop((member.backend, name), None)
         if row is None:
             self._admin.add_server(member.backend, name, member.address)
         self._admin.set_maxconn(member.backend, name, member.concurrency)
@@ -165,9 +172,15 @@ class Pools:
         deadline = time.monotonic() + REMOVE_S
         while not self._admin.delete_server(backend, name):
             if time.monotonic() > deadline:
-                self._leaving.add((backend, name))
+                self._leaving[backend, name] = deadline
                 return
             time.sleep(RETRY_S)
+
+    def _leave(self, now: float) -> None:
+        """Delete those that have ended what they did, and cut off whose time is over."""
+        for (backend, name), until in list(self._leaving.items()):
+            if self._admin.delete_server(backend, name, cut=now >= until):
+                del self._leaving[backend, name]
 
     def _keep_one(self, left: Member) -> None:
         """Take back who was left out, where nobody else remains in a pool."""

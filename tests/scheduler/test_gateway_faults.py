@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from scheduler.actions import AddServer
 from scheduler.gateway.haproxy import HaproxyGateway, Listen
 from scheduler.observed import Route
 from tests.scheduler import gateway_lab
@@ -57,6 +60,24 @@ def test_killed_proxy_is_back_with_everything_it_had(lab: Lab) -> None:
     assert lab.gateway.status().restarts == 1
     lab.wait_until(lambda: lab.lost() == 1)  # what was in flight, and nothing else
     assert restored_s < 2  # some 0.1 s on a machine with nothing else to do
+
+
+def test_request_that_was_not_sent_yet_survives_the_removal_of_its_server(lab: Lab) -> None:
+    """What if a host answers no more: whoever is still connecting to it has lost nothing."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf, ExitStack() as stack:
+        host, port = deaf.getsockname()
+        for _ in range(4):  # its queue is full: it takes no more, and does not say so
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        lab.gateway.set_route(ROUTE)
+        lab.gateway.add(AddServer("web.1", "web", "stable", f"{host}:{port}"))
+        lab.begin("/")
+        lab.wait_until(lambda: lab.gateway.servers()["web.1"].in_flight == 1)
+        lab.gateway.add(lab.server("web.2"))
+        lab.gateway.remove("web.1", "stable")
+        lab.wait_until(lambda: lab.fates.total() == 1)
+    assert lab.answered() == 1, lab.fates
 
 
 def test_killed_door_is_back(lab: Lab) -> None:
