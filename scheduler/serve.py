@@ -114,16 +114,8 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
     for listener in listeners:
         stack.callback(listener.close)
     clock = BootClock(store)
-    around = Surroundings(
-        _owner(store),
-        places.replicas,
-        clock,
-        store.secret_value,
-        store.cordoned,
-        wake.set,
-        capacity,
-        Afterlife(places.data / "logs", partial(_is_wanted, store)),
-    )
+
+    around = _surroundings(places, store, clock, wake.set, capacity)
     runtime = LocalRuntime(Containers(default_home()), around)
     stack.callback(runtime.close)
     inside = Inside(runtime)
@@ -148,6 +140,21 @@ def _assemble(options: Options, stack: ExitStack) -> Server:
         mounts=mounts,
     )
     return _server(control, binding, listeners)
+
+
+def _surroundings(
+    places: Places, store: Store, clock: BootClock, changed: Callable[[], None], capacity: Capacity
+) -> Surroundings:
+    return Surroundings(
+        _owner(store),
+        places.replicas,
+        clock,
+        store.secret_value,
+        store.cordoned,
+        changed,
+        capacity,
+        Afterlife(places.data / "logs", partial(_is_wanted, store)),
+    )
 
 
 def _server(control: Control, binding: Binding, listeners: Sequence[socket]) -> Server:
