@@ -5,7 +5,7 @@ nothing at all, but not how long one may take over a head or a body that it has 
 clients that send a byte now and then would hold every thread (slow loris).
 
     the head      HEAD_S for all of it; then the connection is shut
-    the body      SILENCE_S between two pieces; then the request is answered with 400
+    the body      SILENCE_S between two pieces, which is answered with 400, and BODY_S for all of it
     the answer    SILENCE_S without room for the next piece; then the reader has gone
 
 Use: ``gunicorn --worker-class scheduler.worker.PatientWorker``.
@@ -21,6 +21,7 @@ from typing import Any
 from gunicorn.workers.gthread import ThreadWorker
 
 HEAD_S = 5.0
+BODY_S = 30.0
 SILENCE_S = 20.0
 
 
@@ -30,6 +31,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - gunicorn's own
         super().__init__(*args, **kwargs)
         self._heads: dict[Any, float] = {}
+        self._bodies: dict[Any, tuple[float, Any]] = {}
 
     def handle(self, conn: Any) -> Any:  # noqa: ANN401
         """Serve a connection; from now on its head is awaited."""
@@ -43,13 +45,24 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no type
         """Serve a request whose head is there."""
         self._heads.pop(conn, None)
         conn.sock.settimeout(SILENCE_S)
-        return super().handle_request(req, conn)
+        self._bodies[conn] = time.monotonic() + BODY_S, req.body.reader
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            self._bodies.pop(conn, None)
 
     def murder_pending(self) -> None:
         """Shut the connections whose time is over; called once a second."""
         super().murder_pending()
         now = time.monotonic()
-        for conn, until in list(self._heads.items()):
-            if now > until:
-                with suppress(OSError):
-                    conn.sock.shutdown(socket.SHUT_RDWR)
+        late = [conn for conn, until in list(self._heads.items()) if now > until]
+        bodies = list(self._bodies.items())
+        late += [conn for conn, (until, body) in bodies if now > until and _is_awaited(body)]
+        for conn in late:
+            with suppress(OSError):
+                conn.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _is_awaited(body: Any) -> bool:  # noqa: ANN401 - gunicorn's reader of one
+    """Return whether some of a body has not been read: by its length, or by its last chunk."""
+    return bool(getattr(body, "length", 0) or getattr(body, "parser", None))

@@ -7,6 +7,7 @@ a field unknown or of another type    422        another media type             
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
@@ -15,6 +16,7 @@ from flask import request
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails, from_json
 from werkzeug.datastructures import Headers
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from minirun import ScheduleError
 
@@ -45,8 +47,12 @@ def document(takes: tuple[str, ...]) -> object:
     if request.mimetype not in takes:
         text = f"the body is {request.mimetype or 'of no type'}, not {' or '.join(takes)}"
         raise ScheduleError(text, status=415, hint=f"send Content-Type: {takes[0]}")
+    data = request.get_data()
+    # Of a body that does not say its length, werkzeug gives as much as is allowed, and no word.
+    if request.content_length is None and len(data) >= (request.max_content_length or math.inf):
+        raise RequestEntityTooLarge
     try:
-        found: object = from_json(request.get_data(), allow_inf_nan=False)
+        found: object = from_json(data, allow_inf_nan=False)
     except ValueError as error:
         text = f"the body is not JSON: {error}"
         raise ScheduleError(text, status=400, hint="see RFC 8259") from error

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from gunicorn.app.base import BaseApplication
 
 from minirun import MinirunError
+from scheduler import worker
 from tests.scheduler.api_lab import Lab
 
 THREADS = 12
@@ -160,4 +161,5 @@ def _wait_until_it_answers(served: Served) -> None:
 
 if __name__ == "__main__":
     data, address, *ports = sys.argv[1:]
+    worker.HEAD_S, worker.BODY_S = 1.0, 2.0
     Server(Path(data), [f"unix:{address}", *(f"127.0.0.1:{port}" for port in ports)]).run()

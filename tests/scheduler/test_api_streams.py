@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from scheduler.actions import Event
 from scheduler.api.events import Watch
+from scheduler.app import MAX_BODY_BYTES
 from tests.scheduler.api_lab import SPEC, Lab
 from tests.scheduler.served import MAX_STREAMS, THREADS, Served, serving
 
@@ -248,11 +250,55 @@ def test_clients_that_dribble_a_head_hold_nobody_up(served: Served) -> None:
         client.close()
 
 
+HEAD = b"PUT /v1/deployments/web HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+BODIES = (b"Content-Length: 100000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1000\r\n")
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_clients_that_dribble_a_body_hold_nobody_up(served: Served, body: bytes) -> None:
+    slow = [socket.socket(socket.AF_UNIX) for _ in range(THREADS)]
+    for client in slow:
+        client.connect(str(served.path))
+        client.sendall(HEAD + body)
+    wait_until(lambda: all(_dribbled(client) for client in slow), every_s=0.1)
+    assert served.ask("GET", "/healthz")[0] == 200
+    for client in slow:
+        client.close()
+
+
+def _dribbled(client: socket.socket) -> bool:
+    """Send one byte more; return whether nobody takes it."""
+    try:
+        client.sendall(b" ")
+    except OSError:
+        return True
+    return False
+
+
+def test_an_answer_may_take_longer_than_a_body(served: Served) -> None:
+    """What if a request that is being answered were taken for one that is dribbled."""
+    began = time.monotonic()
+    answer = open_stream(served, "/v1/events/watch")
+    while time.monotonic() - began < 4:
+        served.ask("PATCH", "/v1/deployments/web", {"labels": {"now": str(time.monotonic())}})
+        read_events(answer, 1)
+    close_stream(answer)
+
+
+def test_a_body_in_chunks_that_is_too_large_is_not_read(served: Served) -> None:
+    with closing(served.connect()) as connection:
+        pieces = (b" " * 65536 for _ in range(2 * MAX_BODY_BYTES // 65536))
+        with suppress(BrokenPipeError):  # it need not wait for the end
+            headers = {"Content-Type": "application/json"}
+            connection.request("PUT", "/v1/deployments/web", pieces, headers)
+        with connection.getresponse() as answer:
+            assert answer.status == 413
+
+
 def test_a_body_that_stops_half_way_is_the_client_s_fault(served: Served) -> None:
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(str(served.path))
-        head = "PUT /v1/deployments/web HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        client.sendall(f"{head}Content-Length: 100\r\n\r\n{{".encode())
+        client.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
         client.shutdown(socket.SHUT_WR)
         client.settimeout(20)
         assert client.recv(4096).startswith(b"HTTP/1.1 400 ")
