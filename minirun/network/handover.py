@@ -9,6 +9,9 @@ See: network_namespaces(7); runtime-spec, config-linux.md, Network Devices.
 
 from __future__ import annotations
 
+import os
+import socket
+
 from ..errors import NetworkError, SyscallError
 from . import links
 from .connect import Inside
@@ -33,21 +36,26 @@ def move_device(name: str, netns_fd: int, new_name: str = "") -> None:
     try:
         with NetlinkSocket(NETLINK_ROUTE) as outside:
             link = _find(outside, name)
-            addresses = list(
-                links.parse_addresses(outside.request(links.list_addresses(link.index)))
-            )
+            addresses = [
+                reply
+                for family in _families()
+                for reply in outside.request(links.list_addresses(link.index, family))
+            ]
             outside.request(links.move_link(link.index, netns_fd, new_name or name))
         with Inside(netns_fd), NetlinkSocket(NETLINK_ROUTE) as inside:
             moved = _find(inside, new_name or name)
-            inside.request(
-                *(links.add_address(moved.index, a.ip, a.prefix) for a in addresses),
-                links.set_up(moved.index),
-            )
+            inside.request(*links.same_addresses(addresses, moved.index), links.set_up(moved.index))
     except SyscallError as error:
         raise NetworkError(
             f"cannot move the interface {name}: {error}",
             hint="a bridge, lo and a tunnel cannot be moved; the name must be free inside",
         ) from error
+
+
+def _families() -> tuple[int, ...]:
+    """Return the families of addresses that this kernel has."""
+    has_ipv6 = os.path.exists("/proc/self/net/if_inet6")
+    return (socket.AF_INET, socket.AF_INET6) if has_ipv6 else (socket.AF_INET,)
 
 
 def _find(sock: NetlinkSocket, name: str) -> Link:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 
 from ..record import Record
 from . import netlink
@@ -41,7 +42,8 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
 _VETH_INFO_PEER = 1
 _IFLA_BRPORT_MODE = 4  # what `bridge link` calls hairpin
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_IFA_F_PERMANENT = 0x80
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
 _RT_TABLE_MAIN = 254
 _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST = 3, 0, 1
@@ -143,9 +145,27 @@ def add_address(index: int, ip: str, prefix: int) -> Request:
     return Request(_RTM_NEWADDR, _CREATE, body, f"RTM_NEWADDR {ip}/{prefix} dev {index}")
 
 
-def list_addresses(index: int) -> Request:
-    """Ask for the IPv4 addresses of one link."""
-    body = _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, index)
+def same_addresses(replies: Iterable[Reply], index: int) -> Iterator[Request]:
+    """Give a link the lasting addresses that another one has, by a list_addresses answer.
+
+    Those are the permanent ones that hold beyond the link: config-linux.md, Network Devices.
+    """
+    for reply in replies:
+        family, prefix, short, scope, _ = _IFADDRMSG.unpack_from(reply.body)
+        found = netlink.attributes(reply.body[_IFADDRMSG.size :])
+        flags = int.from_bytes(found.get(_IFA_FLAGS, bytes([short])), sys.byteorder)
+        if scope != _RT_SCOPE_UNIVERSE or not flags & _IFA_F_PERMANENT:
+            continue
+        kinds = [k for k in (_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST) if k in found]
+        body = _IFADDRMSG.pack(family, prefix, 0, 0, index)
+        body += b"".join(attribute(kind, found[kind]) for kind in kinds)
+        shown = socket.inet_ntop(family, found[_IFA_ADDRESS])
+        yield Request(_RTM_NEWADDR, _CREATE, body, f"RTM_NEWADDR {shown}/{prefix} dev {index}")
+
+
+def list_addresses(index: int, family: int = socket.AF_INET) -> Request:
+    """Ask for the addresses of one link."""
+    body = _IFADDRMSG.pack(family, 0, 0, 0, index)
     return Request(_RTM_GETADDR, NLM_F_DUMP, body, f"RTM_GETADDR dev {index}")
 
 

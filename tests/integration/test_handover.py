@@ -78,16 +78,22 @@ def card() -> Iterator[str]:
     name = "mr-card0"
     pair = ["type", "veth", "peer", "name", "mr-card1"]
     subprocess.run(["ip", "link", "add", name, *pair], check=True)
-    subprocess.run(["ip", "addr", "add", "10.231.0.7/24", "dev", name], check=True)
+    for address in ("10.231.0.7/24", "10.231.0.8/24", "fd00:231::7/64"):
+        subprocess.run(["ip", "addr", "add", address, "dev", name], check=True)
+    passing = ("10.231.9.9/24", "valid_lft", "600", "preferred_lft", "600")
+    subprocess.run(["ip", "addr", "add", *passing, "dev", name], check=True)
     yield name
     subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
 
 
-def test_net_device_arrives_with_its_address(state_root: Path, bundle: Path, card: str) -> None:
+def test_net_device_arrives_with_its_lasting_addresses(
+    state_root: Path, bundle: Path, card: str
+) -> None:
     linux = Linux(net_devices={card: NetDevice("fast0")})
     said, code = _output(state_root, bundle, _spec("/bin/busybox ip addr show fast0", linux))
     assert code == 0
-    assert "10.231.0.7/24" in said
+    assert {"10.231.0.7/24", "10.231.0.8/24", "fd00:231::7/64"} <= set(said.split())
+    assert "10.231.9.9/24" not in said
     assert ",UP" in said
     assert not Path(f"/sys/class/net/{card}").exists()
 
