@@ -29,7 +29,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return certificate(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab(tiny: Path, pem: Path) -> Iterator[Lab]:
     with serve_lab.lab(tiny) as made:
         keys = ("--tls-cert", str(pem), "--tls-key", str(pem))
