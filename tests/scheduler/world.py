@@ -8,7 +8,7 @@ from dataclasses import replace
 from scheduler import apply
 from scheduler.actions import Outcome
 from scheduler.controller import Controller
-from scheduler.entry import Entry, State
+from scheduler.entry import Entry, Stage, State
 from scheduler.model import Deployment, Resources, Template
 from scheduler.observed import Host
 from scheduler.policy import Portion, Update
@@ -113,3 +113,12 @@ class World:
         """Return what happened last, for a failing test."""
         last = [f"{e.deployment} {e.kind}: {e.message}" for e in self.store.events[-12:]]
         return "\n".join(["", *last, *map(repr, self.store.entries.values())])
+
+
+def settled(**changes: object) -> World:
+    """Return a world whose deployment "web" is complete."""
+    world = World()
+    world.apply(deployment("web", "good", **changes))
+    world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE)
+    world.run(2)
+    return world
