@@ -16,13 +16,16 @@ Next: ``app.py``.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from typing import NoReturn
+else:
+    # The C half has all that is needed; the Python half builds enums for 3 ms.
+    import _signal as signal
 
 #: Verbs after which a process of ours is inside a container for a moment.
 _GO_INSIDE = frozenset(("run", "start", "restart", "exec", "build", "launcher"))
@@ -34,6 +37,7 @@ _FAST = frozenset(("run", "create"))
 
 def main() -> NoReturn:
     """Run one command and exit; nothing that matters is left to tidy up, so exit at once."""
+    _end_at_ctrl_c()
     _open_closed_streams()
     words = sys.argv[1:]
     if os.geteuid() != 0 and words and words[0] not in _ANYWHERE and "--help" not in words:
@@ -47,6 +51,22 @@ def main() -> NoReturn:
         except (OSError, ValueError):
             continue  # whoever read it is gone
     os._exit(code)
+
+
+def _end_at_ctrl_c() -> None:
+    """Let Ctrl-C end us as it ends any program; Python would answer it with a traceback.
+
+    What our caller ignores, as nohup does, stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _answer_ctrl_c() -> None:
+    """From here on Ctrl-C is an exception, which somebody catches."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
 
 def _open_closed_streams() -> None:
@@ -93,8 +113,11 @@ def perform(words: Sequence[str]) -> int:
     from .complaints import explained
 
     def work() -> int:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
-        return _dispatch(list(words))
+        _answer_ctrl_c()
+        try:
+            return _dispatch(list(words))
+        finally:
+            _end_at_ctrl_c()
 
     return explained(work)
 
