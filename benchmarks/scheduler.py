@@ -108,7 +108,9 @@ class _Compose:
             wait_serving(self._addresses())
             return (time.perf_counter() - begin) * 1000
         finally:
-            run((*self._argv, "down", "-t", "0"), timeout_s=300)
+            # Not down: on a busy machine docker has not let go of the network yet, and fails.
+            run((*self._argv, "kill"), timeout_s=300)
+            run((*self._argv, "rm", "--force"), timeout_s=300)
 
     def _addresses(self) -> list[tuple[str, int]]:
         ids = run((*self._argv, "ps", "-q")).split()
