@@ -45,12 +45,14 @@ LINUX: dict[str, Any] = {
                   "devices": [{"allow": False, "access": "rwm"}]},
     "personality": {"domain": "LINUX"},
     "timeOffsets": {"monotonic": {"secs": 1}},
+    "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
 }  # fmt: skip
 PROCESS: dict[str, Any] = {
     "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 64}],
     "oomScoreAdj": 500,
     "scheduler": {"policy": "SCHED_OTHER", "nice": 1},
     "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+    "execCPUAffinity": {"initial": "0", "final": "0"},
     "consoleSize": {"height": 24, "width": 80},
     "terminal": True,
 }
