@@ -134,6 +134,7 @@ def test_canary_gets_no_share_before_all_of_it_is_available() -> None:
     world = settled(replicas=1, canary=policy, update=wanted.update)
     world.apply(replace(wanted, template=replace(wanted.template, image="good:2")))
     world.run_until(lambda: world.serving() == 2)
+    world.run(2)
     assert world.gateway.the_routes["web"].canary_weight == 0
     world.run_until(lambda: world.gateway.the_routes["web"].canary_weight == 50, 10.0)
 
