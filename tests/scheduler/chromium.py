@@ -16,7 +16,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ _OPTIONS = (
     "--disable-sync",
     "--disable-extensions",
     "--no-first-run",
+    "--disable-crashpad-for-testing",  # its processes would outlive it
     "--no-proxy-server",
     # Whatever is not this host does not exist, so nothing can be asked for there.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
@@ -167,7 +168,9 @@ def chromium() -> Iterator[Page]:
         yield Page(ours_in, ours_out)
     finally:
         os.killpg(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        with suppress(ChildProcessError):
+            while True:  # its processes become ours when it dies: the test run adopts orphans
+                os.waitpid(-pid, 0)
         os.close(ours_in)
         os.close(ours_out)
         shutil.rmtree(profile, ignore_errors=True)
