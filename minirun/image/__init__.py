@@ -5,7 +5,7 @@
     streams     hash, inflate and guard bytes while they flow
     tarstream   tar in, one entry at a time          tarwriter   tar out, reproducibly
     tree        directories inside a root, by file descriptor
-    unpack      tar entries become an overlay lower directory
+    unpack      tar entries become an overlay lower directory; unpack_later  what has to wait
     pack        an overlay upper directory becomes tar entries
     changes     what a container added, changed and deleted
     layers      the four above joined: compressed blob in, directory out, and back

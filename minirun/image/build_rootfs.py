@@ -18,7 +18,7 @@ from pathlib import Path
 from .. import kernel
 from ..errors import HostError, ImageError, SyscallError
 from ..flags import AT_FDCWD, Clone, FsConfig, Mount, MountAttr, OpenTree, Resolve
-from .unpack import overlay_prefix
+from .unpack_later import overlay_prefix
 
 IN_ROOT = Resolve.RESOLVE_IN_ROOT | Resolve.RESOLVE_NO_MAGICLINKS
 #: Features whose marks in the upper folder mean nothing outside of this mount.

@@ -21,7 +21,7 @@ from .build_state import State
 from .model import History
 from .pack import is_opaque
 from .tree import remove_tree
-from .unpack import overlay_prefix
+from .unpack_later import overlay_prefix
 
 
 def squash(session: Session, state: State) -> None:

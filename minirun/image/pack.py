@@ -32,7 +32,7 @@ from .tarheader import (
 )
 from .tarstream import Entry
 from .tree import Tree
-from .unpack import OPAQUE_NAME, WHITEOUT_PREFIX
+from .unpack_later import OPAQUE_NAME, WHITEOUT_PREFIX
 
 _KINDS = {
     stat.S_IFREG: REGULAR,

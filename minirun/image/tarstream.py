@@ -9,7 +9,7 @@ as they stand in the archive, and ``unpack.py`` decides what they may do.
     for entry in reader:
         for chunk in reader.data(): ...
 
-See: tar(5), pax(1). Next: ``tarheader.py``, which takes one header apart.
+See: tar(5), pax(1). Next: ``tarwindow.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..errors import ImageError
-from .streams import CHUNK, Readable
+from .streams import Readable
 from .tarheader import (
     BLOCK,
     DIRECTORY,
@@ -32,6 +32,7 @@ from .tarheader import (
     parse_number,
     parse_pax,
 )
+from .tarwindow import Window
 
 #: Longest name, PAX header or sparse map. 64 KiB is the largest value of one extended attribute.
 META_LIMIT_BYTES = 1 << 20
@@ -119,7 +120,7 @@ class TarReader:
             if header.kind == "x":
                 pax = parse_pax(self._meta(header))
             elif header.kind == "g":
-                self._defaults.update(parse_pax(self._meta(header)))
+                self._add_defaults(parse_pax(self._meta(header)))
             elif header.kind == "L":
                 name = self._meta(header).rstrip(b"\0")
             elif header.kind == "K":
@@ -129,6 +130,12 @@ class TarReader:
         if pax or name or linkname:
             raise ImageError("tar archive ends after an extension header")
         return None
+
+    def _add_defaults(self, records: dict[str, bytes]) -> None:
+        """Take over what a global header says; an archive may have any number of them."""
+        self._defaults.update(records)
+        if sum(map(len, (*self._defaults, *self._defaults.values()))) > META_LIMIT_BYTES:
+            raise ImageError("tar: global headers are too long")
 
     def _header(self) -> Header | None:
         self._skip()
@@ -271,55 +278,3 @@ def _parse_time(raw: bytes) -> int:
         raise ImageError(f"tar: bad mtime {raw[:40]!r}")
     total = seconds * 10**9 + int(fraction[:9].ljust(9, b"0"))
     return -total if negative else total
-
-
-class Window:
-    """A buffer over a stream, so that a header costs a slice and not a read."""
-
-    def __init__(self, stream: Readable, seek: Callable[[int], bool] | None = None) -> None:
-        self._stream = stream
-        self._seek = seek
-        self._buffer = b""
-        self._at = 0
-        self._passed = 0  # bytes of the stream before the buffer
-
-    @property
-    def offset(self) -> int:
-        """How many bytes of the stream were handed out."""
-        return self._passed + self._at
-
-    def _refill(self) -> bool:
-        self._passed += len(self._buffer)
-        self._buffer, self._at = self._stream.read(CHUNK), 0
-        return bool(self._buffer)
-
-    def chunk(self, size: int) -> memoryview:
-        """Return 1 to ``size`` bytes without copying them; none at the end of the stream."""
-        if self._at == len(self._buffer):
-            self._refill()
-        start, self._at = self._at, min(self._at + size, len(self._buffer))
-        return memoryview(self._buffer)[start : self._at]
-
-    def take(self, size: int) -> bytes:
-        """Return exactly ``size`` bytes, or fewer at the end of the stream."""
-        end = self._at + size
-        if end <= len(self._buffer):
-            piece = self._buffer[self._at : end]
-            self._at = end
-            return piece
-        pieces = []
-        while size and (chunk := self.chunk(size)):
-            pieces.append(bytes(chunk))
-            size -= len(chunk)
-        return b"".join(pieces)
-
-    def skip(self, size: int) -> bool:
-        """Pass over ``size`` bytes; False where the stream ends before."""
-        buffered = len(self._buffer) - self._at
-        if self._seek is not None and size > buffered:
-            self._passed += len(self._buffer) + size - buffered
-            self._buffer, self._at = b"", 0
-            return self._seek(size - buffered)
-        while size and (chunk := self.chunk(size)):
-            size -= len(chunk)
-        return not size

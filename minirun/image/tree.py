@@ -116,6 +116,20 @@ class Tree:
         return fd
 
 
+def safe_path(name: str) -> str:
+    """Return a name of an archive as a path relative to the root; "" is the root itself.
+
+    A leading slash is dropped, as all runtimes do: some builders write one.
+
+    Raises:
+        ImageError: it has a ``..`` component, which no builder writes.
+    """
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ImageError(f"'..' in {name!r} would lead out of the layer")
+    return "/".join(parts)
+
+
 def remove_tree(parent: int, name: str) -> None:
     """Remove a directory and all below it, however deep a layer made it.
 

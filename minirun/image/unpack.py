@@ -4,23 +4,21 @@ What the image-spec says about applying a layer, and what each rule protects fro
 
 * ``.wh.NAME`` deletes NAME from the layers below, ``.wh..wh..opq`` all siblings below, wherever in
   the archive they stand. overlayfs spells them as a character device 0/0 and an extended attribute,
-  so they are noted and written last.
+  which ``unpack_later.py`` writes last.
 * A directory over a directory replaces its attributes; anything else is removed first.
 * create, chown, chmod, xattr, times: chown clears setuid bits and security.capability, and writing
   into a directory changes its time, so directories get theirs at the very end.
 * Names are never joined to a path of the host: see ``tree.py``.
 
 Needs CAP_CHOWN, CAP_FOWNER, CAP_DAC_OVERRIDE, and CAP_MKNOD for devices.
-See: image-spec layer.md, overlayfs.rst. Next: ``pack.py``, the way back.
+See: image-spec layer.md, overlayfs.rst. Next: ``unpack_later.py``.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from ..errors import ImageError
 from ..record import Record
@@ -34,10 +32,9 @@ from .tarheader import (
     SYMLINK,
 )
 from .tarstream import Entry, TarReader
-from .tree import Tree, remove_tree
+from .tree import Tree, remove_tree, safe_path
+from .unpack_later import OPAQUE_NAME, WHITEOUT_PREFIX, Later, entry_error
 
-WHITEOUT_PREFIX = ".wh."
-OPAQUE_NAME = ".wh..wh..opq"
 _AUFS_PREFIX = ".wh..wh."
 _ID_MAX = 2**32 - 2  # the highest value is -1, which chown(2) reads as "leave it"
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -67,13 +64,6 @@ class Unpacked(Record):
     size_bytes: int
 
 
-def overlay_prefix() -> str:
-    """Return where overlayfs looks for its marks: a user namespace must use ``user.``."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        in_first_namespace = file.read().split() == ["0", "0", "4294967295"]
-    return "trusted.overlay." if in_first_namespace else "user.overlay."
-
-
 class Unpacker:
     """Writes the entries of one archive below a directory.
 
@@ -89,9 +79,7 @@ class Unpacker:
         self._tree = Tree(root)
         self._limits = limits
         self._whiteouts = whiteouts
-        self._removed: list[tuple[str, str]] = []
-        self._opaque: set[str] = set()
-        self._directories: dict[str, Entry] = {}
+        self._later = Later(self._tree, root)
         self._entries = 0
         self._size = 0
         self._make: dict[str, Callable[[int, str, Entry], None]] = {
@@ -108,7 +96,7 @@ class Unpacker:
             ImageError: an entry is hostile or cannot be written; it is named. What was written
                 until then is the caller's to remove.
         """
-        with self._tree:
+        with self._tree, self._later:
             for entry in reader:
                 try:
                     self._entry(entry, reader)
@@ -117,7 +105,7 @@ class Unpacker:
                 except ImageError as error:
                     message = f"layer entry {entry.name!r}: {error.message}"
                     raise ImageError(message, hint=error.hint) from error
-            self._finish()
+            self._later.carry_out()
         return Unpacked(self._entries, self._size)
 
     def _entry(self, entry: Entry, reader: TarReader) -> None:
@@ -155,7 +143,7 @@ class Unpacker:
     def _root_entry(self, entry: Entry) -> None:
         if entry.kind != DIRECTORY:
             raise ImageError("the root of a layer can only be a directory")
-        self._directories[""] = entry
+        self._later.time("", entry.mtime_ns)
         self._dress(self._tree.directory(""), entry)
 
     def _directory(self, path: str, parent: int, name: str, entry: Entry) -> None:
@@ -165,7 +153,7 @@ class Unpacker:
             if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
                 self._remove(parent, name)
                 os.mkdir(name, 0o700, dir_fd=parent)
-        self._directories[path] = entry
+        self._later.time(path, entry.mtime_ns)
         fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
         try:
             self._dress(fd, entry)
@@ -237,14 +225,14 @@ class Unpacker:
         hidden = name[len(WHITEOUT_PREFIX) :]
         if name == OPAQUE_NAME:
             self._tree.make_directory(parent)
-            self._opaque.add(parent)
+            self._later.opaque(parent)
         elif name.startswith(_AUFS_PREFIX):
             return  # the bookkeeping of a file system long gone, in old images
         elif hidden in ("", ".", ".."):
             raise ImageError("whiteout of no file")
         else:
             self._tree.make_directory(parent)
-            self._removed.append((parent, hidden))
+            self._later.whiteout(f"{parent}/{hidden}" if parent else hidden)
 
     # ── attributes and order ──────────────────────────────────────────────────────────────────
 
@@ -278,69 +266,6 @@ class Unpacker:
         else:
             os.unlink(name, dir_fd=parent)
         self._tree.forget(keep=parent)
-
-    def _finish(self) -> None:
-        """Write the whiteouts, then the times of directories, which that changed."""
-        prefix = overlay_prefix() if self._removed or self._opaque else ""
-        for parent, name in self._removed:
-            with naming(f"{parent}/{WHITEOUT_PREFIX}{name}"):
-                self._write_whiteout(parent, name)
-        for path in self._opaque:
-            with naming(f"{path}/{OPAQUE_NAME}"):
-                os.setxattr(self._tree.directory(path), f"{prefix}opaque", b"y")
-        for path, entry in self._directories.items():
-            with naming(entry.name):
-                times = (entry.mtime_ns, entry.mtime_ns)
-                os.utime(self._tree.directory(path), ns=times)
-
-    def _write_whiteout(self, parent: str, name: str) -> None:
-        directory = self._tree.directory(parent)
-        try:
-            found = os.lstat(name, dir_fd=directory)
-        except FileNotFoundError:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory)
-        else:  # replaced by this very layer: a new directory must not merge with the old one
-            if stat.S_ISDIR(found.st_mode):
-                self._opaque.add(f"{parent}/{name}" if parent else name)
-
-
-@contextlib.contextmanager
-def naming(name: str) -> Iterator[None]:
-    """Name the entry at fault; one whose directory the archive itself replaced is moot."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except (OSError, OverflowError) as error:
-        raise entry_error(name, error) from error
-
-
-def safe_path(name: str) -> str:
-    """Return a name of an archive as a path relative to the root; "" is the root itself.
-
-    A leading slash is dropped, as all runtimes do: some builders write one.
-
-    Raises:
-        ImageError: it has a ``..`` component, which no builder writes.
-    """
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise ImageError(f"'..' in {name!r} would lead out of the layer")
-    return "/".join(parts)
-
-
-def entry_error(name: str, error: Exception) -> ImageError:
-    """Return the error of one entry, with a hint where errno tells one."""
-    reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-    hints = {
-        "ENOSPC": "the disk of the image store is full: minirun image prune",
-        "EDQUOT": "the quota of the image store is used up: minirun image prune",
-        "EROFS": "the image store is on a read-only file system: set MINIRUN_DATA",
-        "EPERM": "devices, owners and attributes of an image need root",
-        "EOPNOTSUPP": "the file system of the image store has no such extended attributes",
-    }
-    code = errno.errorcode.get(getattr(error, "errno", None) or 0, "")
-    return ImageError(f"layer entry {name!r}: {reason.lower()}", hint=hints.get(code, ""))
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

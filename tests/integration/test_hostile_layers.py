@@ -12,6 +12,8 @@ import io
 import json
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,9 @@ from minirun.image import layout, model
 from minirun.image.layers import unpack_layer
 from minirun.image.model import Descriptor, Digest, ImageConfig, Index, Manifest
 from minirun.image.store import Store
+from minirun.image.tarheader import DIRECTORY, REGULAR
+from minirun.image.tarstream import Entry
+from minirun.image.tarwriter import TarWriter
 from minirun.image.unpack import Limits
 from tests.integration.cli_lab import fresh
 from tests.integration.image_lab import (
@@ -376,3 +381,48 @@ def test_no_document_is_more_than_an_error(data: st.DataObject) -> None:
         found = model.parse(kind, json.dumps(document).encode(), "it")
         if isinstance(found, Manifest):
             assert all(len(model.hex_of(layer.digest)) == 64 for layer in found.layers)
+
+
+# ---- as many as they like -----------------------------------------------------------------------
+
+ENTRIES = int(os.environ.get("MINIRUN_TEST_ENTRIES", "12000"))
+_UNPACK = """
+import os, resource, sys
+from minirun.image.layers import unpack_layer
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(unpack_layer(sys.stdin.buffer, int(sys.argv[1]))[1].entries)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("name", ["d{0}/e{1}/", "d{0}/.wh.e{1}", "e{1}/.wh..wh..opq"])
+def test_memory_does_not_grow_with_the_entries(target: int, name: str) -> None:
+    """What if a layer has a million of them? Ask with MINIRUN_TEST_ENTRIES."""
+    argv = [sys.executable, "-c", _UNPACK, str(target)]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[target]
+    ) as unpacking:
+        assert unpacking.stdin is not None
+        assert unpacking.stdout is not None
+        writer = TarWriter(unpacking.stdin.write)
+        for number in range(ENTRIES):
+            path = name.format(number // 1000, number)
+            kind = DIRECTORY if path.endswith("/") else REGULAR
+            writer.add(Entry(path.rstrip("/"), kind, 0o755))
+        writer.close()
+        unpacking.stdin.close()
+        entries, grown_kib = unpacking.stdout.read().split()
+    assert int(entries) == ENTRIES
+    assert int(grown_kib) < 4 << 10
+
+
+def test_global_headers_without_end_are_refused(target: int) -> None:
+    def record(number: int) -> bytes:
+        body = b"999999 note%06d=" % number
+        body = body.ljust(999_998, b"x") + b"\n"
+        fields = {"size": b"%011o" % len(body), "type": b"g"}
+        return header("g", **fields) + body + bytes(-len(body) % 512)
+
+    with pytest.raises(ImageError, match="global headers are too long"):
+        unpack(b"".join(map(record, range(3))), target, Limits())
