@@ -100,40 +100,39 @@ def answer() -> None:
 
 def _copy(lowers: tuple[str, ...], target: str, volume: str) -> None:
     """Let a child with mounts of its own do it, and hear how it went."""
+    import tempfile  # costs as much as a start of Python, and few starts fill a volume
+
     heard, told = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _copy_in_child(lowers, target, volume)
-            os._exit(0)
-        except OSError as error:
-            os.write(told, os.strerror(error.errno or 0).encode())
-        finally:
-            os._exit(1)
-    os.close(told)
-    problem = os.read(heard, 4096).decode(errors="replace")
-    os.close(heard)
-    os.waitpid(pid, 0)
+    with tempfile.TemporaryDirectory(prefix="minirun-") as place:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _copy_in_child(lowers, target, volume, place)
+                os._exit(0)
+            except OSError as error:
+                os.write(told, os.strerror(error.errno or 0).encode())
+            finally:
+                os._exit(1)
+        os.close(told)
+        problem = os.read(heard, 4096).decode(errors="replace")
+        os.close(heard)
+        os.waitpid(pid, 0)
     if problem:
         raise MinirunError(f"cannot fill the volume at {target}: {problem.lower()}")
 
 
-def _copy_in_child(lowers: tuple[str, ...], target: str, volume: str) -> None:
-    """Mount the layers read-only and copy one directory of them."""
-    import tempfile  # costs as much as a start of Python, and few starts fill a volume
-
+def _copy_in_child(lowers: tuple[str, ...], target: str, volume: str, place: str) -> None:
+    """Mount the layers read-only and copy one directory of them; the mount goes with us."""
     kernel.unshare(Clone.CLONE_NEWNS)
     kernel.mount(None, "/", None, Mount.MS_PRIVATE | Mount.MS_REC, None)
-    with tempfile.TemporaryDirectory(prefix="minirun-") as place:
-        root = _mount(lowers, place)
-        try:
-            source = inroot.open_in_root(root, target, os.O_PATH | os.O_DIRECTORY)
-        except SyscallError as error:
-            if error.errno in (2, 20):  # the image has no such directory
-                os._exit(0)
-            raise
-        copy_tree(source, os.open(volume, os.O_RDONLY | os.O_DIRECTORY))
-        os._exit(0)  # the mount goes with the namespace; the empty directory is below
+    root = _mount(lowers, place)
+    try:
+        source = inroot.open_in_root(root, target, os.O_PATH | os.O_DIRECTORY)
+    except SyscallError as error:
+        if error.errno in (2, 20):  # the image has no such directory
+            return
+        raise
+    copy_tree(source, os.open(volume, os.O_RDONLY | os.O_DIRECTORY))
 
 
 def _mount(lowers: tuple[str, ...], place: str) -> int:
