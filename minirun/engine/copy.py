@@ -102,20 +102,32 @@ def unpack(stream: Readable, root: int, path: str) -> None:
 
 
 def out_of(
-    root: int, path: str, target: str, wants_folder: bool, *, follow: bool, owners: bool
+    root: int, path: str, target: str, *, follow: bool, owners: bool, seen: Callable[[int], object]
 ) -> None:
-    """Copy a path of the container to the host."""
+    """Copy a path of the container to the host.
+
+    Args:
+        root: the container's.
+        path: inside; its last link is not followed unless ``follow``.
+        target: on the host; one that ends in a slash must be a directory.
+        follow: copy what a link leads to.
+        owners: keep them.
+        seen: told how many bytes have passed, again and again, from a thread.
+    """
     host = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         source = _resolved(root, path, follow=follow)
-        place = _place(_look(root, source), path, host, target, wants_folder=wants_folder)
+        whole, wants_folder = os.path.abspath(target), target.endswith("/")
+        place = _place(_look(root, source), path, host, whole, wants_folder=wants_folder)
         packer = Packer(root, source, place.name, owners=owners, devices=False)
-        through_pipe(packer.write, lambda stream: receive(stream, host, place.folder))
+        through_pipe(_counted(packer, seen), lambda stream: receive(stream, host, place.folder))
     finally:
         os.close(host)
 
 
-def into(path: str, root: int, target: str, *, follow: bool, owners: bool) -> None:
+def into(
+    path: str, root: int, target: str, *, follow: bool, owners: bool, seen: Callable[[int], object]
+) -> None:
     """Copy a path of the host into the container; it belongs to root there unless ``owners``."""
     host = os.open("/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -124,9 +136,24 @@ def into(path: str, root: int, target: str, *, follow: bool, owners: bool) -> No
         wants_folder = target.endswith("/")
         place = _place(_look(host, source), whole, root, target, wants_folder=wants_folder)
         packer = Packer(host, source, place.name, owners=owners, devices=owners)
-        through_pipe(packer.write, lambda stream: receive(stream, root, place.folder))
+        through_pipe(_counted(packer, seen), lambda stream: receive(stream, root, place.folder))
     finally:
         os.close(host)
+
+
+def _counted(
+    packer: Packer, seen: Callable[[int], object]
+) -> Callable[[Callable[[bytes], object]], None]:
+    """Return what packs, and tells how much on the way."""
+
+    def pack_all(write: Callable[[bytes], object]) -> None:
+        def both(data: bytes) -> None:
+            write(data)
+            seen(len(data))
+
+        packer.write(both)
+
+    return pack_all
 
 
 def _place(

@@ -305,6 +305,24 @@ def test_logs_follow_to_the_end(cli: Cli) -> None:
     assert out == b"two\n"
 
 
+def test_cp_counts_on_a_terminal(cli: Cli, tmp_path: Path) -> None:
+    """What if much is copied? On a terminal one sees that it goes on, and how much it was."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(30 << 20)
+    name = cli("create", "--network", "none", str(cli.rootfs), "true").out.strip()
+    copying = Terminal(cli, "cp", str(tmp_path / "large"), f"{name}:/tmp/")
+    said = copying.until(b" to " + name.encode() + b":/tmp/")
+    assert b"Copying to container - " in said
+    assert b"Successfully copied 30" in said
+    assert copying.end() == 0
+    back = Terminal(cli, "cp", f"{name}:/nothing", str(tmp_path))
+    assert b"Successfully" not in back.until(b"no such file")
+    assert back.end() != 0
+    for words in ((), ("-q",)):
+        done = cli("cp", *words, f"{name}:/etc/passwd", str(tmp_path))
+        assert (done.out, done.err) == ("", "")
+
+
 def test_cp_there_and_back(cli: Cli, tmp_path: Path) -> None:
     cli.busy("--name", "web")
     (tmp_path / "tree/inner").mkdir(parents=True)
