@@ -94,13 +94,13 @@ class Serving:
         self.client.apply(name, spec | more)
         self.wait_ready(name, replicas if more.get("autoscale") is None else 1)
 
-    def wait_ready(self, name: str, ready: int) -> None:
-        """Return when the scheduler says that so many replicas serve."""
+    def wait_ready(self, name: str, ready: int, *, every_s: float = 0.02) -> None:
+        """Return when the scheduler says that so many replicas serve; it is asked that often."""
 
         def is_so() -> bool:
             return bool(self.client.deployment(name)["status"]["ready"] == ready)
 
-        self.wait(is_so, f"{ready} replicas of {name} are ready")
+        self.wait(is_so, f"{ready} replicas of {name} are ready", every_s=every_s)
 
     def wait_only(self, name: str, count: int) -> None:
         """Return when there are no more replicas than these: what left has gone."""
