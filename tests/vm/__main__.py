@@ -112,6 +112,8 @@ def _run(command: str, words: list[str], timeout_s: float) -> int:
         print(image())
         return 0
     if command == "skips":
+        if len(words) != 1 or not Path(words[0]).is_file():
+            sys.exit(f"vm: no report: {words}\nhint: make test ARGS='--junitxml build/test.xml'")
         return never_run(Path(words[0]), _reports())
     if command not in ("test", "pytest"):
         return boot(_job(command, words), timeout_s=timeout_s, interactive=command == "shell")
