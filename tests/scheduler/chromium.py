@@ -20,7 +20,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-PATIENCE_S = 30.0
+from tests.scheduler.serve_lab import kill_9, processes_of
+
+PATIENCE_S = 60.0
 _OPTIONS = (
     "--headless=new",
     "--no-sandbox",  # it would need a user of its own; what it opens is ours alone
@@ -31,7 +33,6 @@ _OPTIONS = (
     "--disable-sync",
     "--disable-extensions",
     "--no-first-run",
-    "--disable-crashpad-for-testing",  # its processes would outlive it
     "--no-proxy-server",
     # Whatever is not this host does not exist, so nothing can be asked for there.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
@@ -167,13 +168,22 @@ def chromium() -> Iterator[Page]:
     try:
         yield Page(ours_in, ours_out)
     finally:
-        os.killpg(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            while True:  # its processes become ours when it dies: the test run adopts orphans
-                os.waitpid(-pid, 0)
+        _end(pid, Path(profile))
         os.close(ours_in)
         os.close(ours_out)
         shutil.rmtree(profile, ignore_errors=True)
+
+
+def _end(pid: int, profile: Path) -> None:
+    """Kill all of it; what it has started becomes ours then: the test run adopts orphans."""
+    apart = processes_of(profile, "crashpad")  # in sessions of their own
+    os.killpg(pid, signal.SIGKILL)
+    for other in apart:
+        kill_9(other)
+    for whose in (-pid, *apart):
+        with suppress(ChildProcessError):
+            while True:
+                os.waitpid(whose, 0)
 
 
 def _spawn(options: list[str], home: str, reads: int, writes: int) -> int:
