@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..container import sizes
 from ..decode import decode, encode
-from ..errors import ImageError
+from ..errors import ImageError, UsageError
 from ..record import replace
 from .dockerfile import Dockerfile, Instruction
 from .dockerfile_stages import arguments, expand, flags_of
@@ -30,16 +31,6 @@ PROXY_ARGS = (
     "HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "FTP_PROXY", "ftp_proxy",
     "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy",
 )  # fmt: skip
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")  # Go writes it so
-_UNIT_NS = {
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
 _PORT = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 
 
@@ -291,15 +282,12 @@ def _ports(text: str) -> list[str]:
 
 
 def duration_ns(text: str) -> int:
-    """Return a duration as Go writes it, in nanoseconds.
-
-    >>> duration_ns("1m30s"), duration_ns("0")
-    (90000000000, 0)
+    """Return a duration as Go writes it, in nanoseconds; see ``sizes.duration_ns``.
 
     Raises:
         ImageError: it has no unit, or one that does not exist.
     """
-    parts = _DURATION.findall(text)
-    if (text != "0" and "".join(number + unit for number, unit in parts) != text) or not text:
-        raise ImageError(f"invalid duration {text!r}", hint="as in 30s, 1m30s or 500ms")
-    return round(sum(float(number) * _UNIT_NS[unit] for number, unit in parts))
+    try:
+        return sizes.duration_ns(text)
+    except UsageError as error:
+        raise ImageError(error.message, hint=error.hint) from error

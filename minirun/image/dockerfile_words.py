@@ -13,7 +13,8 @@ protect a variable and a variable can bring a space into a word.
     ${name%pat} ${name%%pat}     without the shortest, longest suffix
     ${name/pat/word} ${name//pat/word}   first, every match replaced
 
-Pure. Next: ``dockerfile.py``, which finds the instructions these words belong to.
+Pure. Next: ``dockerfile_patterns.py``, then ``dockerfile.py``, which finds the instructions that
+these words belong to.
 See: docs.docker.com/reference/dockerfile, "Environment replacement".
 """
 
@@ -21,8 +22,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from .dockerfile_patterns import regular, trimmed
 
 #: What Go's unicode.IsSpace calls space. Python's str.isspace counts four control characters more.
 SPACE = (
@@ -270,7 +273,7 @@ class _Scan:
         if value is None and self._lexer.keep_unset:
             return f"${{{name}{':' * colon}{operator}{word}}}"
         if operator in "#%":
-            return _trimmed(value or "", operator, word)
+            return trimmed(value or "", operator, word)
         return _chosen(name, value, operator, word, missing=value is None or (colon and not value))
 
     def _replaced(self, name: str) -> str:
@@ -281,7 +284,7 @@ class _Scan:
         value = self._look_up(name)
         if value is None:
             return f"${{{name}/{pattern}/{replacement}}}" if self._lexer.keep_unset else ""
-        expression = _pattern(pattern, greedy=True)
+        expression = regular(pattern, greedy=True)
         return re.sub(expression, lambda _: replacement, value, count=0 if every else 1)
 
 
@@ -294,36 +297,3 @@ def _chosen(name: str, value: str | None, operator: str, word: str, *, missing: 
     if operator == "?":
         raise WordError(f"{name}: {word or 'must be set, and not be empty'}")
     return word
-
-
-def _trimmed(value: str, operator: str, pattern: str) -> str:
-    """Return the value without the prefix (#) or suffix (%) that the pattern matches."""
-    longest = pattern.startswith(operator)
-    pattern = pattern.removeprefix(operator)
-    if operator == "#":
-        match = re.match(_pattern(pattern, greedy=longest), value, re.DOTALL)
-        return value[match.end() :] if match else value
-    expression = re.compile(_pattern(pattern, greedy=True) + r"\Z", re.DOTALL)
-    starts: Iterable[int] = range(len(value) + 1)
-    for start in starts if longest else reversed(range(len(value) + 1)):
-        if expression.match(value, start):
-            return value[:start]
-    return value
-
-
-def _pattern(pattern: str, *, greedy: bool) -> str:
-    """Return the regular expression of a shell pattern of ``*``, ``?`` and escapes."""
-    result, at = "", 0
-    while at < len(pattern):
-        character = pattern[at]
-        at += 1
-        if character == "*":
-            result += ".*" if greedy else ".*?"
-        elif character == "?":
-            result += "."
-        elif character == "\\" and at < len(pattern):
-            result += re.escape(pattern[at])
-            at += 1
-        else:
-            result += re.escape(character)
-    return result
