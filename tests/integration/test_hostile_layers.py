@@ -385,7 +385,7 @@ def test_no_document_is_more_than_an_error(data: st.DataObject) -> None:
 
 # ---- as many as they like -----------------------------------------------------------------------
 
-ENTRIES = int(os.environ.get("MINIRUN_TEST_ENTRIES", "12000"))
+ENTRIES = int(os.environ.get("MINIRUN_TEST_ENTRIES", "20000"))
 _UNPACK = """
 import os, resource, sys
 from minirun.image.layers import unpack_layer
