@@ -9,6 +9,7 @@ See: image-spec image-layout.md. Next: ``store.py``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ..errors import ImageError
@@ -19,6 +20,7 @@ from .model import Descriptor, Index
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import BinaryIO, TypeVar
 
     R = TypeVar("R", bound=Record)
@@ -90,3 +92,16 @@ def write_index(root: str, entries: tuple[Descriptor, ...]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(part, path)
+
+
+@contextlib.contextmanager
+def new_file(path: str) -> Iterator[int]:
+    """Open a file that does not exist yet, and remove it if the block fails."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        yield fd
+    except BaseException:
+        os.unlink(path)
+        raise
+    finally:
+        os.close(fd)

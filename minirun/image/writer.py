@@ -82,7 +82,7 @@ class Writer:
         """
         part = os.path.join(self.scratch, os.urandom(8).hex())
         hashing = Hashing(stream)
-        with store_errors(self.root), _new_file(part) as fd:
+        with store_errors(self.root), blobs.new_file(part) as fd:
             while data := hashing.read(CHUNK):
                 if 0 <= size < hashing.size:
                     break
@@ -245,7 +245,7 @@ class Writer:
     ) -> tuple[Layer, int]:
         """Return the layer whose blob is stored now, and the bytes of its files."""
         part = os.path.join(self.scratch, os.urandom(8).hex())
-        with store_errors(self.root), _new_file(part) as out:
+        with store_errors(self.root), blobs.new_file(part) as out:
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 packed = pack_layer(
@@ -291,16 +291,3 @@ class Writer:
         os.symlink(f"../layers/{hex_of(diff_id)}/diff", new)
         os.rename(new, link)
         os.rename(part, self._layer_path(diff_id))
-
-
-@contextlib.contextmanager
-def _new_file(path: str) -> Iterator[int]:
-    """Open a file that does not exist yet, and remove it if the block fails."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        yield fd
-    except BaseException:
-        os.unlink(path)
-        raise
-    finally:
-        os.close(fd)
