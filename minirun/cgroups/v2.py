@@ -142,10 +142,9 @@ class V2Driver(Driver):
             stat.get("usage_usec", 0) * 1000,
             stat.get("user_usec", 0) * 1000,
             stat.get("system_usec", 0) * 1000,
-            (),
-            stat.get("nr_periods", 0),
-            stat.get("nr_throttled", 0),
-            stat.get("throttled_usec", 0) * 1000,
+            periods=stat.get("nr_periods", 0),
+            throttled_periods=stat.get("nr_throttled", 0),
+            throttled_ns=stat.get("throttled_usec", 0) * 1000,
         )
 
     def _memory(self) -> MemoryStats:
@@ -160,7 +159,7 @@ class V2Driver(Driver):
             files.read_limit(where + "swap.max"),
             files.read_pairs(where + "events").get("max", 0),
             self.oom_kills(),
-            files.read_pairs(where + "stat"),
+            stat=files.read_pairs(where + "stat"),
         )
 
     def _io(self) -> tuple[IoStats, ...]:
