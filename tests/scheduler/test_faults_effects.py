@@ -23,14 +23,18 @@ def test_a_controller_killed_around_every_effect_loses_and_doubles_nothing(tiny:
     with serve_lab.lab(tiny) as lab:
         deaths = lab.top / "deaths"
         lab.start(program=("-m", "tests.scheduler.lives", str(deaths)), wait=False)
-        again(lambda: lab.deploy("web", 1), "deployed")
+        # A drain that has lasted too long is cut short, and so many deaths take their time.
+        patient = {
+            "update": {"min_ready_s": 0.0, "progress_deadline_s": 120.0},
+            "timeouts": {"stop_s": 2.0, "drain_s": 120.0},
+        }
+        again(lambda: lab.deploy("web", 1, **patient), "deployed")
         wait_until(lambda: stands(lab, 1, 1), "one replica", lab.log)
         wait_until(lambda: lab.ask("web") == 200, "it answers", lab.log)
-        patient = {"min_ready_s": 0.0, "progress_deadline_s": 60.0}
         with Load(lab, "web") as load:
             again(lambda: lab.client.scale("web", 2), "scaled")
             wait_until(lambda: stands(lab, 2, 1), "two replicas", lab.log)
-            again(lambda: lab.deploy("web", 2, environment={"A": "2"}, update=patient), "updated")
+            again(lambda: lab.deploy("web", 2, environment={"A": "2"}, **patient), "updated")
             wait_until(lambda: stands(lab, 2, 2), "two new replicas", lab.log)
             load.wait_for(20)
         assert not load.failed
