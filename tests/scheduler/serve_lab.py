@@ -29,7 +29,7 @@ from scheduler.client import Client
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 #: The machine is small and shared: what takes half a second alone may take many.
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 _APPLETS = "sh sleep httpd cat echo true dd tail touch printf kill od".split()
 #: What replicas of the tests run: a server of a few hundred kilobytes that starts at once.
 SERVER = ("httpd", "-f", "-p", "8000", "-h", "/www")
