@@ -93,7 +93,7 @@ class _Compose:
 
     def __init__(self, lab: Lab, docker: Engine, compose: str, socket: Path) -> None:
         self._docker = docker
-        os.environ["COMPOSE_HTTP_TIMEOUT"] = "300"  # a minute is too little for 30 on a busy machine
+        os.environ["COMPOSE_HTTP_TIMEOUT"] = "300"  # a busy machine needs more than 60
         folder = lab.folder("compose")
         root = build(lab)
         run(("sh", "-c", f"tar -C {root} -cf - . | {' '.join(docker.command)} import - {IMAGE}"))
