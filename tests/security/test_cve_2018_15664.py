@@ -61,10 +61,13 @@ class Stage:
         shutil.copyfile(self.enemy, self.checked("/work/swapped/file"))
 
     def out_of(self) -> None:
-        copy.out_of(self.fd, "/work/swapped/file", str(self.out), False, follow=False, owners=False)
+        target = str(self.out)
+        copy.out_of(self.fd, "/work/swapped/file", target, follow=False, owners=False, seen=bool)
 
     def into(self) -> None:
-        copy.into(str(self.enemy), self.fd, "/work/swapped/file", follow=False, owners=False)
+        copy.into(
+            str(self.enemy), self.fd, "/work/swapped/file", follow=False, owners=False, seen=bool
+        )
 
     @property
     def lost(self) -> bool:
