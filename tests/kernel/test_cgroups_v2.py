@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,9 @@ def test_cpu_quota_throttles(driver: V2Driver, spawn: Spawn) -> None:
 
     spawn(spin)
     # The time is added when a throttled group runs again, so it may lag behind the count.
+    deadline = time.monotonic() + 60
     while not driver.stats().cpu.throttled_ns:
+        group = Path(driver.directory)
+        assert time.monotonic() < deadline, (group / "cpu.stat").read_text()
         os.sched_yield()
     assert driver.stats().cpu.throttled_periods > 0
