@@ -214,6 +214,7 @@ def test_readers_that_go_away_leave_nothing(served: Served) -> None:
 
 def _come_and_go(served: Served, number: int) -> None:
     """Let as many watch as may, hang up, and find out by the next event that they have."""
+    wait_until(lambda: served.streams() == 0, every_s=0.005)  # whoever was there before
     answers = [open_stream(served, "/v1/events/watch") for _ in range(MAX_STREAMS)]
     assert [answer.status for answer in answers] == [200] * MAX_STREAMS
     for answer in answers:
