@@ -66,7 +66,7 @@ def test_life_and_exec(told: Callable[..., str], podman: Engine, runtime: str) -
 def _remove_pod(podman: Engine) -> None:
     """Remove the pod, and the empty groups of conmon that podman leaves where it was too quick."""
     podman.run("pod", "rm", "--force", "--time=0", "pod")
-    for group in Path("/sys/fs/cgroup").glob(f"*{parent('podman')}/*/"):
+    for group in Path("/sys/fs/cgroup").glob(f"*{parent('podman')}/[0-9a-f]*[0-9a-f]/"):
         with contextlib.suppress(OSError):
             group.rmdir()
 

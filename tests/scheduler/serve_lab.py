@@ -8,11 +8,13 @@ by is killed, so that a test that failed leaves no more than one that passed.
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import shutil
 import signal
 import socket
+import string
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parents[2]
 #: The machine is small and shared: what takes half a second alone may take many.
 PATIENCE_S = 120.0
+_LETTERS = itertools.cycle(string.ascii_lowercase)
 _APPLETS = "sh sleep httpd cat echo true dd tail touch printf kill od".split()
 #: What replicas of the tests run: a server of a few hundred kilobytes that starts at once.
 SERVER = ("httpd", "-f", "-p", "8000", "-h", "/www")
@@ -51,7 +54,8 @@ class Lab:
             "MINISCHED_RUN": str(top / "run"),
             "MINIRUN_DATA": str(images),
             "MINIRUN_ROOT": str(top / "state"),
-            "MINIRUN_BRIDGE": f"minirun-t{os.getpid() % 10**5}",
+            # Of its own: two labs may be there at once, and each takes its bridge away.
+            "MINIRUN_BRIDGE": f"minirun-t{os.getpid() % 10**5}{next(_LETTERS)}",
             "MINISCHED_ADDRESS": f"unix://{top}/run/api.sock",
             "XDG_CONFIG_HOME": str(top / "config"),
             "PYTHONWARNINGS": "",
@@ -225,15 +229,21 @@ class Lab:
             except subprocess.TimeoutExpired:
                 self.kill()
         self._log.close()
-        for pid in processes_of(self.top):
-            kill_9(pid)
+        wait_until(self._kill_everybody, "no process of it is left")
         if left := self.minirun("ps", "-aq", "--no-trunc").split():
             self.minirun("rm", "-fv", *left)
         # The kernel takes the links of a dead container away when it has time to.
-        wait_until(self._prune_bridge, "the bridge is gone", self.told)
+        wait_until(self._prune_bridge, "the bridge is gone")
         for mount in reversed(mounts_below(self.top)):
             subprocess.run(["umount", "-l", mount], check=True)
         shutil.rmtree(self.top)
+
+    def _kill_everybody(self) -> bool:
+        """Kill what is there; what a dying one has just forked is there the next time."""
+        found = processes_of(self.top)
+        for pid in found:
+            kill_9(pid)
+        return not found
 
     def _prune_bridge(self) -> bool:
         self.minirun("system", "prune", "-f")
