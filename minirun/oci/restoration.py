@@ -69,6 +69,7 @@ class Restoration(Creation):
             try:
                 self._prepare(context, setting)
                 self._write_files(state, setting)
+                self._meanwhile(state, setting, context, None)()  # config.json, exec's filter
                 assert context.cgroup is not None
                 enter = self._entering(found, context.cgroup, setting.rootfs)
                 criu.run(program, words, f"{work}/restore.log", enter)

@@ -140,7 +140,7 @@ def test_restored_container_is_managed_like_any_other(counter: Counter) -> None:
     counter.restore_detached()
     assert counter.oci.state("count")["status"] == "running"
     shown = counter.oci.run("exec", "count", "grep", "Seccomp:", "/proc/self/status")
-    assert shown.stdout.split() == ["Seccomp:", "2"]
+    assert (shown.stdout.split(), shown.stderr) == (["Seccomp:", "2"], "")
     assert counter.oci.run("exec", "count", "cat", "/proc/self/cgroup").stdout.endswith(":/\n")
     counter.oci.quiet("pause", "count")
     assert counter.oci.state("count")["status"] == "paused"
