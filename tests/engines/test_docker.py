@@ -173,14 +173,18 @@ def test_stats_and_top_see_the_container(
 
 
 def test_memory_exhaustion_is_reported(docker: Engine, runtime: str) -> None:
-    """The one that is killed is not init: where its group goes with it, the engine may miss it."""
+    """The one that is killed is not init: where its group goes with it, the engine may miss it.
+
+    Nor is it there from the beginning: the engine begins to listen when start has returned.
+    """
     limits = ("--memory=16m", "--memory-swap=16m")
     eat = "a=xxxxxxxx; while :; do a=$a$a; done"
     words = (f"--runtime={runtime}", *ALONE, *limits, "bb", "sh", "-c")
     assert docker.run("run", "--rm", *words, eat).returncode == 137
     heard = ("events", "--filter=container=eater", "--filter=event=oom", "--since=5m", "--until=0s")
     try:
-        docker.out("run", "--detach", "--name=eater", *words, f"({eat}); sleep 1000")
+        docker.out("run", "--detach", "--name=eater", *words, "sleep 1000")
+        assert docker.run("exec", "eater", "sh", "-c", eat).returncode == 137
         wait_until(lambda: "container oom" in docker.out(*heard), "nobody hears of it")
         docker.out("kill", "eater")
         assert docker.out("inspect", "--format={{.State.OOMKilled}}", "eater") == "true\n"
