@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
 import subprocess
 import urllib.request
@@ -124,7 +125,10 @@ def test_life_of_a_container(user: User) -> None:
 def test_keeper_may_be_killed_and_nothing_is_lost(user: User) -> None:
     succeed(user, "run", "-d", "--name", "kept", "--network=none", "rootfs", "sleep", "1000")
     before = user.keeper()
+    pidfd = os.pidfd_open(before)
     os.kill(before, 9)
+    select.select([pidfd], [], [])
+    os.close(pidfd)
     assert succeed(user, "exec", "kept", "id", "-u").split() == ["0"]
     assert user.keeper() != before
     succeed(user, "rm", "-f", "kept")
