@@ -187,7 +187,8 @@ def test_memory_exhaustion_is_reported(docker: Engine, runtime: str) -> None:
         assert docker.run("exec", "eater", "sh", "-c", eat).returncode == 137
         wait_until(lambda: "container oom" in docker.out(*heard), "nobody hears of it")
         docker.out("kill", "eater")
-        assert docker.out("inspect", "--format={{.State.OOMKilled}}", "eater") == "true\n"
+        was_killed = ("inspect", "--format={{.State.OOMKilled}}", "eater")
+        wait_until(lambda: docker.out(*was_killed) == "true\n", "it is not in the state")
     finally:
         docker.run("rm", "--force", "eater")
 

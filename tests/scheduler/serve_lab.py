@@ -179,6 +179,12 @@ class Lab:
         finally:
             connection.close()
 
+    def run_once(self) -> None:
+        """Run a replica and delete it: then the bridge and all folders are there, and no leak."""
+        self.deploy("first", 1)
+        self.wait_running("first", 1)
+        self.delete("first")
+
     def delete(self, name: str) -> None:
         """Delete a deployment; return when nothing of it is left."""
         self.client.delete(name)

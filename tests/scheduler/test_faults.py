@@ -26,9 +26,7 @@ def server(tiny: Path) -> Iterator[Lab]:
     """Return a scheduler that has run a replica once: its bridge and its folders are there."""
     with serve_lab.lab(tiny) as made:
         made.start()
-        made.deploy("first", 1)
-        made.wait_running("first", 1)
-        made.delete("first")
+        made.run_once()
         yield made
 
 

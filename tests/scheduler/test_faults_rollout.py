@@ -33,9 +33,7 @@ BAD: dict[str, dict[str, Any]] = {
 def server(tiny: Path) -> Iterator[Lab]:
     with serve_lab.lab(tiny) as made:
         made.start()
-        made.deploy("first", 1)
-        made.wait_running("first", 1)
-        made.delete("first")
+        made.run_once()
         yield made
 
 

@@ -47,6 +47,7 @@ def shared(tiny: Path, pem: Path) -> Iterator[Lab]:
             "--allow-mount", f"{made.top}/lent",
             "--gpu", f"{made.top}/gpu0",
         )  # fmt: skip
+        made.run_once()
         yield made
 
 
