@@ -60,7 +60,9 @@ def _next_death(deaths: Path, effect: Effect) -> Death:
     key = f"{type(effect).__name__} {getattr(effect, 'id', 'web')}"
     counts = json.loads(deaths.read_text()) if deaths.exists() else {}
     before = counts.get(key, 0)
-    deaths.write_text(json.dumps(counts | {key: before + 1}))
+    fresh = deaths.with_suffix(".new")
+    fresh.write_text(json.dumps(counts | {key: before + 1}))
+    fresh.replace(deaths)  # whoever reads it sees all of it
     return Death(min(before, Death.AFTER))
 
 

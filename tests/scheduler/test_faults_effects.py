@@ -42,6 +42,9 @@ def test_a_controller_killed_around_every_effect_loses_and_doubles_nothing(tiny:
         again(lambda: lab.client.delete("web"), "deleted")
         wait_until(lambda: not again(lab.client.deployments, "listed"), "it is gone", lab.log)
         assert not lab.containers()
+        # The route outlives its deployment, and with it the controller's last effect.
+        last = "RemoveRoute web"
+        wait_until(lambda: json.loads(deaths.read_text()).get(last, 0) >= 2, last, lab.log)
         _check(json.loads(deaths.read_text()))
 
 
