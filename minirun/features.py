@@ -13,7 +13,7 @@ from .capabilities import CAPABILITIES
 from .mount_options import known_options
 from .plan_parts import NAMESPACES
 from .seccomp.words import ACTIONS, ARCHITECTURES, FLAGS, OPERATORS
-from .steps.limits import MEMORY_FLAGS, MEMORY_MODES
+from .steps.priorities import MEMORY_FLAGS, MEMORY_MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

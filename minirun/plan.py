@@ -174,7 +174,8 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         linux.readonly_paths and masks.ReadonlyPaths(linux.readonly_paths),
         linux.masked_paths and masks.MaskPaths(linux.masked_paths),
         parts.confined(process) and filters.SetAppArmorProfile(process.apparmor_profile),
-        parts.priorities(process, linux),  # scheduler, io, memory, personality, rlimits
+        parts.priorities(process, linux),  # scheduler, io, memory, personality
+        process.rlimits and limits.SetRlimits(process.rlimits),
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in parts.variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),

@@ -26,14 +26,14 @@ from .plan_parts import (
     variable_names,
 )
 from .record import Record
-from .spec import ExecCpuAffinity, Process
 from .steps import devices, filters, handoff, identity, joining, limits, namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .host import Host
     from .plan import Filter
-    from .spec import Spec
+    from .spec import Process, Spec
+    from .steps.base import Step
 
 
 class ExecSetting(Record):
@@ -72,7 +72,7 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         setting: see there.
     """
     nnp = process.no_new_privileges
-    affinity = process.exec_cpu_affinity or ExecCpuAffinity()
+    initial, final = _affinities(process)
     oom_score = _oom_score(process, spec)
     new_ids = setting.namespaces & Clone.CLONE_NEWUSER
     kept = setting.seccomp
@@ -81,12 +81,12 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         handoff.ForkIntermediate(),  # a child joins, we stay outside
         oom_score is not None and limits.SetOomScore(oom_score),
         spec.linux.intel_rdt and join_service_class(spec.linux.intel_rdt, host, setting.container),
-        affinity.initial and joining.SetInitialAffinity(affinity.initial),
+        initial,  # CPUs for the way in
         setting.groups
         and setting.join_groups
         and joining.JoinGroupOfInit(setting.groups, setting.init_pid),
         setting.inner_groups and joining.JoinInnerGroups(setting.inner_groups),
-        affinity.final and joining.SetFinalAffinity(affinity.final),
+        final,  # CPUs for the program
         joining.HideFromContainer(),  # before anybody inside can see us
         joining.JoinContainer(setting.namespaces),  # all of them, or none
         new_ids and namespaces.BecomeNamespaceRoot(),
@@ -94,7 +94,8 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         namespaces.NewSession(keyring=setting.keyring),  # no keys, no terminal of the caller
         process.terminal and devices.OpenConsole(process.console_size, show=False),
         confined(process) and filters.SetAppArmorProfile(process.apparmor_profile),  # at execve
-        priorities(process, spec.linux),  # scheduler, io, memory, personality, rlimits
+        priorities(process, spec.linux),  # scheduler, io, memory, personality
+        process.rlimits and limits.SetRlimits(process.rlimits),
         nnp and identity.NoNewPrivileges(),  # execve can add nothing
         "HOME" not in variable_names(process.env) and identity.FindHome(process.user.uid),
         identity.OwnStdio(process.user.uid),
@@ -109,6 +110,18 @@ def plan_exec(process: Process, spec: Spec, host: Host, setting: ExecSetting) ->
         nnp and seccomp,  # as late as possible
         handoff.Execve(),  # the process becomes the program
     ))))  # fmt: skip
+
+
+def _affinities(process: Process) -> tuple[Step | None, Step | None]:
+    """Return the steps that choose CPUs, before and after the container's groups are joined."""
+    asked = process.exec_cpu_affinity
+    if asked is None:
+        return None, None
+    from .steps import priorities  # few ask
+
+    initial = priorities.SetInitialAffinity(asked.initial) if asked.initial else None
+    final = priorities.SetFinalAffinity(asked.final) if asked.final else None
+    return initial, final
 
 
 def _oom_score(process: Process, spec: Spec) -> int | None:

@@ -22,6 +22,7 @@ from .steps import (
     trees,
 )
 from .steps.base import Step
+from .validate.process import has_priorities
 from .validate.rootless import may_set_groups
 from .validate.rules import plain
 
@@ -286,12 +287,15 @@ def device_step(spec: Spec, host: Host) -> Step:
 
 def priorities(process: Process, linux: Linux) -> list[Step | None]:
     """Return what decides who waits; execCPUAffinity is for ``exec`` alone (config.md, Process)."""
+    if not has_priorities(process, linux):
+        return []
+    from .steps import priorities as steps  # few containers ask
+
     return [
-        limits.SetScheduler(process.scheduler) if process.scheduler else None,
-        limits.SetIoPriority(process.io_priority) if process.io_priority else None,
-        limits.SetMemoryPolicy(linux.memory_policy) if linux.memory_policy else None,
-        limits.SetPersonality(linux.personality) if linux.personality else None,
-        limits.SetRlimits(process.rlimits) if process.rlimits else None,
+        steps.SetScheduler(process.scheduler) if process.scheduler else None,
+        steps.SetIoPriority(process.io_priority) if process.io_priority else None,
+        steps.SetMemoryPolicy(linux.memory_policy) if linux.memory_policy else None,
+        steps.SetPersonality(linux.personality) if linux.personality else None,
     ]
 
 

@@ -18,28 +18,12 @@ from ..errors import StepError, SyscallError
 from ..flags import PR_SET_DUMPABLE, Clone, spell
 from .base import Context, Step, quoted, write_file
 from .handoff import ForkInit
-from .limits import JoinCgroup, SetCpuAffinity
+from .limits import JoinCgroup
 from .rootfs import forget_imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
-
-
-class SetInitialAffinity(SetCpuAffinity):
-    """CPUs for the way into the container, while the caller's control group still applies."""
-
-    lane: ClassVar = "M"
-    id: ClassVar = "initial-affinity"
-    why: ClassVar = "the work of joining stays off the CPUs that the container keeps for itself"
-    without: ClassVar = "a probe may disturb an isolated CPU before it has even joined"
-
-
-class SetFinalAffinity(SetCpuAffinity):
-    """CPUs for the program, once the container's control group applies."""
-
-    lane: ClassVar = "M"
-    id: ClassVar = "final-affinity"
 
 
 class JoinGroupOfInit(JoinCgroup):

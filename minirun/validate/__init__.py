@@ -7,6 +7,7 @@ that is silently dropped is a container that is less closed than it looks. What 
 system (whether a path exists, or is a link) is for the steps, which look when they act.
 
     process.py      who runs, with which words, numbers and limits
+    priorities.py   who waits for whom, where somebody asks
     isolation.py    namespaces, id mappings, sysctls, clocks
     filesystem.py   root, mounts, devices, masked paths
     rootless.py     what an ordinary user cannot have
@@ -22,7 +23,7 @@ from ..cgroups.resources import writes
 from ..errors import SpecError
 from ..seccomp import words as seccomp_words
 from . import filesystem, isolation, process, rootless
-from .rules import absolute, is_digits, items, one_of, refuse
+from .rules import absolute, is_digits, items, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
     from ..spec import Hooks, IntelRdt, Linux, Seccomp, Spec
 
 VERSIONS = "1.0.0 to 1.3.0"
-
-MEMORY_MODES = (
-    *("MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE"),
-    *("MPOL_PREFERRED", "MPOL_PREFERRED_MANY", "MPOL_LOCAL"),
-)
-MEMORY_FLAGS = ("MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES")
 
 
 def validate(spec: Spec, host: Host) -> None:
@@ -51,6 +46,10 @@ def validate(spec: Spec, host: Host) -> None:
         process.check(spec.process, host)
     isolation.check(spec, host)
     rootless.check(spec, host)
+    if process.has_priorities(spec.process, spec.linux):
+        from . import priorities
+
+        priorities.check(spec.process, spec.linux)
     if spec.hooks:
         check_hooks(spec.hooks)
     _linux(spec.linux, host)
@@ -90,16 +89,6 @@ def _linux(linux: Linux, host: Host) -> None:
     if linux.mount_label:
         hint = "leave it out: minirun sets no SELinux labels"
         refuse("$.linux.mountLabel", "SELinux labels are not supported", hint)
-    if linux.personality:
-        path = "$.linux.personality"
-        one_of(f"{path}.domain", linux.personality.domain, ("LINUX", "LINUX32"))
-        if linux.personality.flags:
-            refuse(f"{path}.flags", "no flag is supported", "the specification defines none")
-    if linux.memory_policy:
-        one_of("$.linux.memoryPolicy.mode", linux.memory_policy.mode, MEMORY_MODES)
-        for path, flag in items("$.linux.memoryPolicy.flags", linux.memory_policy.flags):
-            one_of(path, flag, MEMORY_FLAGS)
-        process.check_list("$.linux.memoryPolicy.nodes", linux.memory_policy.nodes)
     if linux.intel_rdt:
         check_intel_rdt(linux.intel_rdt, host)
 

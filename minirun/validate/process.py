@@ -1,6 +1,6 @@
 """``process``: the words, numbers and limits of what runs.
 
-See: config.md, Process. Pure. Next: ``isolation.py``.
+See: config.md, Process. Pure. Next: ``priorities.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from .rules import absolute, in_range, is_digits, items, one_of, refuse, unique
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
-    from ..spec import Capabilities, IoPriority, Process, Rlimit, Scheduler, User
+    from ..spec import Capabilities, Linux, Process, Rlimit, User
 
 MAX_ID = 2**32 - 2
 """4294967295 is -1, which tells setuid(2) to leave the id as it is."""
@@ -23,17 +23,6 @@ RLIMITS = tuple(
         *("NOFILE", "NPROC", "RSS", "RTPRIO", "RTTIME", "SIGPENDING", "STACK"),
     )
 )
-_FAIR, _REALTIME = ("SCHED_OTHER", "SCHED_BATCH"), ("SCHED_FIFO", "SCHED_RR")
-POLICIES = (*_FAIR, *_REALTIME, "SCHED_ISO", "SCHED_IDLE", "SCHED_DEADLINE")
-SCHEDULER_FLAGS = tuple(
-    f"SCHED_FLAG_{name}"
-    for name in (
-        *("RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS"),
-        *("UTIL_CLAMP_MIN", "UTIL_CLAMP_MAX"),
-    )
-)
-IO_CLASSES = ("IOPRIO_CLASS_RT", "IOPRIO_CLASS_BE", "IOPRIO_CLASS_IDLE")
-_SHORTEST_DEADLINE_NS = 1024
 _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
@@ -53,13 +42,15 @@ def check(process: Process, host: Host) -> None:
     _labels(process, host)
     if process.oom_score_adj is not None:
         in_range("$.process.oomScoreAdj", process.oom_score_adj, -1000, 1000)
-    if process.scheduler:
-        check_scheduler(process.scheduler)
-    if process.io_priority:
-        check_io_priority(process.io_priority)
     if process.exec_cpu_affinity:
         check_list("$.process.execCPUAffinity.initial", process.exec_cpu_affinity.initial)
         check_list("$.process.execCPUAffinity.final", process.exec_cpu_affinity.final)
+
+
+def has_priorities(process: Process | None, linux: Linux) -> bool:
+    """Tell whether anything is asked of ``priorities.py``, here and in ``steps/``."""
+    own = process and (process.scheduler or process.io_priority)
+    return bool(own or linux.memory_policy or linux.personality)
 
 
 def check_variable(path: str, entry: str) -> None:
@@ -106,42 +97,6 @@ def _labels(process: Process, host: Host) -> None:
     if process.selinux_label:
         hint = "leave it out: minirun sets no SELinux labels"
         refuse("$.process.selinuxLabel", "SELinux labels are not supported", hint)
-
-
-def check_scheduler(scheduler: Scheduler) -> None:
-    """Refuse parameters that do not belong to the policy. See: sched_setattr(2)."""
-    path, policy = "$.process.scheduler", scheduler.policy
-    one_of(f"{path}.policy", policy, POLICIES)
-    for where, flag in items(f"{path}.flags", scheduler.flags):
-        one_of(where, flag, SCHEDULER_FLAGS)
-    in_range(f"{path}.nice", scheduler.nice, -20, 19)
-    if scheduler.nice and policy not in _FAIR:
-        refuse(f"{path}.nice", f"{policy} has no nice value", "it goes with SCHED_OTHER or BATCH")
-    if policy in _REALTIME:
-        in_range(f"{path}.priority", scheduler.priority, 1, 99)
-    elif scheduler.priority:
-        hint = "it goes with SCHED_FIFO and SCHED_RR"
-        refuse(f"{path}.priority", f"{policy} has no priority", hint)
-    _deadline(scheduler)
-
-
-def _deadline(scheduler: Scheduler) -> None:
-    path = "$.process.scheduler"
-    if scheduler.policy != "SCHED_DEADLINE":
-        if scheduler.runtime or scheduler.deadline or scheduler.period:
-            hint = "it goes with SCHED_DEADLINE"
-            refuse(f"{path}.runtime", f"{scheduler.policy} has no deadline", hint)
-        return
-    period = scheduler.period or scheduler.deadline
-    if not _SHORTEST_DEADLINE_NS <= scheduler.runtime <= scheduler.deadline <= period:
-        problem = "runtime, deadline and period must not decrease, and start at 1024 ns"
-        refuse(f"{path}.runtime", problem, "see sched(7), SCHED_DEADLINE")
-
-
-def check_io_priority(priority: IoPriority) -> None:
-    """Refuse unknown classes and levels. See: ioprio_set(2)."""
-    one_of("$.process.ioPriority.class", priority.klass, IO_CLASSES)
-    in_range("$.process.ioPriority.priority", priority.priority, 0, 7)
 
 
 def check_list(path: str, text: str) -> None:

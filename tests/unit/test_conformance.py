@@ -23,6 +23,7 @@ from minirun.steps import (
     mounts,
     namespaces,
     overlay,
+    priorities,
     resctrl,
     rootfs,
     trees,
@@ -35,7 +36,7 @@ ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| (.*) \|$", re.MULTILINE)
 ROWS = {path: (status.strip(), how) for path, status, how in ROW.findall(PAGE.read_text())}
 MODULES = (
     *(devices, filters, handoff, identity, limits, masks),
-    *(mounts, namespaces, overlay, resctrl, rootfs, trees),
+    *(mounts, namespaces, overlay, priorities, resctrl, rootfs, trees),
 )
 
 
