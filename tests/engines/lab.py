@@ -112,6 +112,8 @@ class Engine:
             capture_output=True,
             text=True,
             env=self.env,
+            # conmon makes a file "oom" where its engine was started, if memory runs out.
+            cwd=self.folder,
             timeout=120,
             check=False,
         )
@@ -133,7 +135,7 @@ class Engine:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         process = subprocess.Popen(
             [*self.argv, *words], stdin=slave, stdout=slave, stderr=slave, env=self.env,
-            start_new_session=True,
+            cwd=self.folder, start_new_session=True,
         )  # fmt: skip
         os.close(slave)
         os.write(master, typed.encode())
