@@ -8,6 +8,9 @@ every boot, so editing the code never rebuilds the machine.
 Debian packages come from where this machine's own apt gets them, where it is the same release, and
 Python packages from this machine's pip. Inside there is no network at all.
 
+A build that is killed leaves a folder and nothing else: what it mounts (/sys, /dev/shm) is in a
+mount namespace that ends with it. So no clean-up walks through a mount into this machine's files.
+
 Next: ``machine.py``.
 """
 
@@ -35,6 +38,11 @@ MIRROR = "http://deb.debian.org/debian"
 #: Wheels for the release's glibc, 2.36, or older. pip does not count down by itself.
 GLIBC = ("2_34", "2_28", "2_27", "2_26", "2_24", "2_17", "2_12", "2_5")
 ALIASES = ("manylinux2014", "manylinux2010", "manylinux1")
+#: Each takes a minute or two; without a network, pip and apt would try for an hour.
+STEP_S = 600
+#: The end of these takes along, at once, whatever they have started and mounted.
+#: See: PR_SET_PDEATHSIG(2const), pid_namespaces(7), mount_namespaces(7).
+ALONE = "setpriv --pdeathsig KILL unshare --mount-proc --pid --fork --kill-child".split()
 
 
 def cache() -> Path:
@@ -85,7 +93,8 @@ def _drop_older(built: Path) -> None:
     """
     for folder in cache().iterdir():
         if folder.is_dir() and folder != built and not _is_held(folder):
-            shutil.rmtree(folder)
+            # Whatever is mounted in there, it is not ours to empty.
+            subprocess.run(["rm", "-rf", "--one-file-system", folder], check=False)
 
 
 def _is_held(folder: Path) -> bool:
@@ -117,7 +126,7 @@ def _wheels(where: Path) -> None:
     argv += ["--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
     argv += [f"--platform={tag}_{os.uname().machine}" for tag in tags]
     argv += ["-c", str(TOP / "constraints.txt"), "-r", str(GUEST / "requirements.txt")]
-    subprocess.run(argv, check=True)
+    _command(argv)
 
 
 def _bootstrap(root: Path, wheels: Path) -> None:
@@ -130,15 +139,29 @@ def _bootstrap(root: Path, wheels: Path) -> None:
     hook = f'{shlex.quote(str(GUEST / "prepare"))} "$1" {shlex.quote(str(wheels))}'
     argv = ["mmdebstrap", "--variant=minbase", "--format=directory", f"--include={included}"]
     argv += [f"--aptopt={options}", f"--customize-hook={hook}", RELEASE, str(root), _mirror()]
+    # What it notes for apt and gpg in the temporary folder goes away with everything else.
+    _command(argv, TMPDIR=str(root.parent))
+
+
+def _command(argv: list[str], **environment: str) -> None:
+    """Run one command of the build; end with what it said where it fails or takes too long."""
+    why = ""
     with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as made:
+        [*ALONE, *argv], env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as made:  # fmt: skip
         try:
-            said, _ = made.communicate()
+            made.communicate(timeout=STEP_S)
+        except subprocess.TimeoutExpired:
+            why = f"took more than {STEP_S} s"
         finally:
-            made.terminate()  # where we were interrupted; it tidies up after itself
+            made.kill()
+            said, _ = made.communicate()  # all of it; it ends when all that it started has ended
     if made.returncode:
-        sys.exit(f"{said[-4000:]}\nvm: mmdebstrap exited {made.returncode}")
+        print(said[-4000:], file=sys.stderr)
+        why = why or f"exited {made.returncode}"
+        hint = "it needs this machine's apt and pip servers: can they be reached?"
+        sys.exit(f"vm: building the image: {Path(argv[0]).name} {why}\nhint: {hint}")
 
 
 def _files(root: Path, made: Path) -> None:
@@ -149,7 +172,7 @@ def _files(root: Path, made: Path) -> None:
         shutil.copy(newest, made / name)
     # No journal: every boot starts from this same image, so nobody reads it after a crash.
     argv = ["mke2fs", "-q", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-d", str(root)]
-    subprocess.run([*argv, str(made / "root.img"), f"{ROOT_BYTES >> 20}M"], check=True)
+    _command([*argv, str(made / "root.img"), f"{ROOT_BYTES >> 20}M"])
 
 
 def _apt_settings() -> str:

@@ -28,6 +28,10 @@ RESULTS = Path(os.environ.get("MINIRUN_VM_RESULTS") or TOP / "build" / "vm")
 MEMORY_MIB = 3072
 RESULTS_BYTES = 256 << 20
 CHECKOUT_BYTES = 2 << 30
+#: Twenty seconds are usual; here it may have two busy processors to itself, or less.
+BOOT_S = 300
+#: What guest/minirun-vm-job says on the console when it starts.
+BOOTED = "minirun-vm: the job starts"
 #: What the job's exit code is when the machine never said one.
 LOST = 70
 
@@ -110,11 +114,28 @@ def _run(argv: list[str], *, timeout_s: float, interactive: bool) -> None:
     stdin = None if interactive else subprocess.DEVNULL
     with subprocess.Popen(argv, stdin=stdin) as machine:
         try:
-            machine.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            print(f"vm: switched off after {timeout_s:.0f} s", file=sys.stderr)
+            if _ended(machine, min(BOOT_S, timeout_s)):
+                return
+            if BOOTED not in _console():
+                print(f"vm: not booted after {BOOT_S} s, switched off", file=sys.stderr)
+            elif not _ended(machine, timeout_s - BOOT_S):
+                print(f"vm: switched off after {timeout_s:.0f} s", file=sys.stderr)
         finally:
             machine.kill()
+
+
+def _ended(machine: subprocess.Popen[bytes], within_s: float) -> bool:
+    try:
+        machine.wait(max(within_s, 0))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _console() -> str:
+    """Return what the kernel and the init have said so far."""
+    log = RESULTS / "console.log"
+    return log.read_text(errors="replace") if log.exists() else ""
 
 
 def _collect(disk: Path) -> int:
@@ -124,7 +145,6 @@ def _collect(disk: Path) -> int:
             results.extractall(RESULTS, filter="data")
         return int((RESULTS / "status").read_text())
     except (tarfile.TarError, FileNotFoundError):
-        log = RESULTS / "console.log"
-        said = log.read_text(errors="replace").splitlines()[-20:] if log.exists() else []
+        said = _console().splitlines()[-20:]
         print("vm: the machine ended without a result; its console:", *said, sep="\n  ")
         return LOST
