@@ -78,6 +78,7 @@ def _refused(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("-f", "--file", "dockerfile", metavar="FILE", help="PATH/Dockerfile; - is stdin.")
 @click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="Value for an ARG.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label.")
+@click.option("--annotation", "notes", multiple=True, metavar="NAME=VALUE", help="Of the manifest.")
 @click.option("--target", default="", metavar="STAGE", help="Stop at this stage.")
 @click.option("--platform", default="", help="Refuse any but this one.")
 @click.option(
@@ -179,6 +180,7 @@ def _options(given: dict[str, Any], dockerfile: Path | None, *, quiet: bool) -> 
     """Return the options of the line."""
     from ..container.words import one_of
     from ..image.build import INLINE_ARG
+    from ..image.build_annotations import parse_annotations
     from ..image.build_options import Options
     from ..image.build_secrets import parse_agents, parse_secrets
 
@@ -188,6 +190,7 @@ def _options(given: dict[str, Any], dockerfile: Path | None, *, quiet: bool) -> 
         tags=given["tags"],
         build_args=build_args,
         labels=dict(_pair(text) for text in given["labels"]),
+        annotations=parse_annotations(given["notes"]),
         target=given["target"],
         platform=given["platform"],
         network=one_of(given["network"], "network", ("host", "none", "bridge")),

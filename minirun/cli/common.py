@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from ..container.entry import ContainerRecord
     from ..engine.home import Home
 
-format_option = click.option("--format", "chosen", default="", help="table, json or '{{.Field}}'.")
+_FORMAT_HELP = "table, json or '{{.Field}}'."
+format_option = click.option("--format", "chosen", default="", help=_FORMAT_HELP)
+#: Where nothing is filtered, ``-f`` means the form, as in docker.
+short_format_option = click.option("-f", "--format", "chosen", default="", help=_FORMAT_HELP)
 PLAIN = {"ignore_unknown_options": False, "allow_interspersed_args": False}
 
 

@@ -11,7 +11,7 @@ import click
 
 from ..container.sizes import human_size
 from ..engine.home import default_home
-from .common import complete_image, format_option
+from .common import complete_image, format_option, short_format_option
 from .image import (
     history_command,
     images_command,
@@ -20,7 +20,7 @@ from .image import (
     save_command,
     tag_command,
 )
-from .output import document, say, show
+from .output import say, show
 from .trust import sbom_image, sign_image, verify_image
 
 _USAGE_COLUMNS = (
@@ -39,14 +39,18 @@ def image_command() -> None:
 
 
 @click.command()
+@short_format_option
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
-def inspect_image(names: tuple[str, ...]) -> int:
-    """Show all that is known about images."""
-    from ..engine.inspect import image
+def inspect_image(names: tuple[str, ...], chosen: str) -> int:
+    """Show all that is known about images.
 
-    store = default_home().images
-    document([image(store.resolve(name)) for name in names])
-    return 0
+    \b
+      minirun image inspect iris
+      minirun image inspect --format '{{json .Annotations}}' iris
+    """  # noqa: D301
+    from .inspect import shown
+
+    return shown(default_home(), names, "image", chosen)
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 
 from ..engine.home import default_home
 from ..errors import ImageError, MinirunError, NotFoundError
-from .common import complete_container, find, format_option
+from .common import complete_container, find, short_format_option
 from .complaints import complain
 from .output import document, formatter, say
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--type", "kind", type=click.Choice(["container", "image", "volume"]), default=None)
 @click.option("--kernel", is_flag=True, help="A running container as the kernel sees it.")
-@format_option
+@short_format_option
 @click.argument("names", nargs=-1, required=True, shell_complete=complete_container)
 def inspect_command(names: tuple[str, ...], kind: str | None, chosen: str, *, kernel: bool) -> int:
     """Show all that is known about containers, images and volumes.
@@ -34,8 +34,11 @@ def inspect_command(names: tuple[str, ...], kind: str | None, chosen: str, *, ke
       minirun inspect --kernel web
     """  # noqa: D301
     home = default_home()
-    if kernel:
-        return _kernel(home, names, chosen)
+    return _kernel(home, names, chosen) if kernel else shown(home, names, kind, chosen)
+
+
+def shown(home: Home, names: tuple[str, ...], kind: str | None, chosen: str) -> int:
+    """Print what is found, and complain of each name that leads nowhere."""
     found: list[dict[str, Any]] = []
     code = 0
     for name in names:

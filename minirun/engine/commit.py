@@ -18,7 +18,15 @@ from ..errors import ImageError, MinirunError
 from ..image.blobs import read_document
 from ..image.edit import changed
 from ..image.layout import host_architecture
-from ..image.model import ContainerConfig, History, ImageConfig, Presence, RootFs
+from ..image.model import (
+    NO_ANNOTATIONS,
+    Annotations,
+    ContainerConfig,
+    History,
+    ImageConfig,
+    Presence,
+    RootFs,
+)
 from ..record import Record, replace
 from .status import find
 from .stop import pause, unpause
@@ -61,7 +69,7 @@ def commit(home: Home, record: ContainerRecord, wish: Wish) -> Image:
     layer_of = writable(home, record)
     store = home.images
     with store.write() as writer:
-        base, layers = _base(writer, home, record, layer_of.lowers)
+        base, layers, notes = _base(writer, home, record, layer_of.lowers)
         config = changed(_config(record, base.config), wish.changes)
         with _still(home, record, wanted=wish.pause):
             layer = writer.add_layer_from_dir(
@@ -74,7 +82,7 @@ def commit(home: Home, record: ContainerRecord, wish: Wish) -> Image:
             author=wish.author or base.author,
             history=(*base.history, _history(record, wish)),
         )
-        return writer.write_image(document, (*layers, layer), wish.names)
+        return writer.write_image(document, (*layers, layer), wish.names, notes)
 
 
 @contextmanager
@@ -93,19 +101,21 @@ def _still(home: Home, record: ContainerRecord, *, wanted: bool) -> Iterator[Non
 
 def _base(
     writer: Writer, home: Home, record: ContainerRecord, lowers: tuple[str, ...]
-) -> tuple[ImageConfig, tuple[Layer, ...]]:
-    """Return the config and the layers that the container was made of."""
+) -> tuple[ImageConfig, tuple[Layer, ...], Annotations]:
+    """Return the config, the layers and the annotations that the container was made of."""
     if record.image_id:
         with suppress(ImageError):
             image = home.images.resolve(record.image_id)
             writer.claim(image)
-            return image.config, image.layers
+            notes = Annotations(image.manifest.annotations)
+            return image.config, image.layers, notes
     # A plain directory, or an image whose name and blobs are gone: its files are still there.
     layers = tuple(writer.add_layer_from_dir(path) for path in reversed(lowers))
     with suppress(ImageError):
-        return read_document(home.data, ImageConfig, record.image_id), layers
+        return read_document(home.data, ImageConfig, record.image_id), layers, NO_ANNOTATIONS
     history = tuple(History(comment=f"files of {record.image}") for _ in layers)
-    return ImageConfig(host_architecture(), "linux", RootFs("layers"), history=history), layers
+    plain = ImageConfig(host_architecture(), "linux", RootFs("layers"), history=history)
+    return plain, layers, NO_ANNOTATIONS
 
 
 def _config(record: ContainerRecord, base: ContainerConfig) -> ContainerConfig:

@@ -192,6 +192,8 @@ def image(found: Image) -> dict[str, Any]:
         "Architecture": config.architecture,
         "Os": config.os,
         "Size": size_bytes(found),
+        "Annotations": dict(found.manifest.annotations),
+        "Descriptor": encode(found.descriptor),
         "Config": encode(config.config),
         "RootFS": {"Type": "layers", "Layers": list(config.rootfs.diff_ids)},
         "GraphDriver": {"Name": "overlay", "Data": {"LowerDir": ":".join(found.lower_dirs())}},

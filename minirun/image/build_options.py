@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .build_secrets import Secret
+from .model import NO_ANNOTATIONS, Annotations
 from .obtain import Obtain
 
 
@@ -22,6 +23,7 @@ class Options:
         tags: names for the image.
         build_args: values for ARG.
         labels: added to the image's labels.
+        annotations: of the image's manifest, and of its descriptor.
         target: the stage to build; "" is the last.
         platform: as in ``linux/amd64``; "" is this host's.
         network: of RUN steps: ``host``, ``none`` or ``bridge``.
@@ -40,6 +42,7 @@ class Options:
     tags: Sequence[str] = ()
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Annotations = NO_ANNOTATIONS
     target: str = ""
     platform: str = ""
     network: str = "host"

@@ -28,7 +28,8 @@ def write_image(session: Session, state: State, names: tuple[str, ...]) -> Image
         author=state.author,
         history=_with_layers(history, state),
     )
-    return session.writer.write_image(document, state.layers, names)
+    notes = session.options.annotations
+    return session.writer.write_image(document, state.layers, names, notes)
 
 
 def _with_layers(history: tuple[History, ...], state: State) -> tuple[History, ...]:

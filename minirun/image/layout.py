@@ -17,7 +17,7 @@ from . import model, reference
 from .blobs import LAYOUT, blob_path
 from .locks import store_errors
 from .model import Descriptor, Index
-from .names import REF_NAME
+from .names import CONTAINERD_NAME, REF_NAME, annotated
 from .source import Archive, Folder, Source, open_archive, read_file
 from .store import Image, Store
 from .streams import CHUNK, Hashing, Readable, chunks_of
@@ -30,8 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .arrival import Event
 
-#: Where containerd, and Docker since 25, put the full name.
-CONTAINERD_NAME = "io.containerd.image.name"
 _MAX_NESTING = 4
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _TAG_ONLY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -94,18 +92,19 @@ def pick(source: Source, entry: Descriptor, depth: int = 0) -> Descriptor:
         ImageError: there is none; names the platforms there are.
     """
     if entry.media_type not in model.INDEXES:
-        return entry
+        return annotated(entry, entry.annotations)
     if depth == _MAX_NESTING:
         raise ImageError(f"index {entry.digest} is nested too deeply")
     with source.open(entry.digest) as stream:
         raw = _read_exactly(stream, entry)
-    found = model.parse(Index, raw, entry.digest).manifests
+    index = model.parse(Index, raw, entry.digest)
     here = host_architecture()
-    for candidate in found:
-        platform = candidate.platform
+    for one in index.manifests:
+        platform = one.platform
         if platform is None or (platform.os, platform.architecture) == ("linux", here):
-            return pick(source, candidate, depth + 1)
-    offered = ", ".join(f"{p.os}/{p.architecture}" for c in found if (p := c.platform))
+            above = (entry.annotations, index.annotations, one.annotations)
+            return pick(source, annotated(one, *above), depth + 1)
+    offered = ", ".join(f"{p.os}/{p.architecture}" for c in index.manifests if (p := c.platform))
     raise ImageError(f"no image for linux/{here}", hint=f"there is one for: {offered or 'nothing'}")
 
 
@@ -161,8 +160,8 @@ def write_archive(files: Mapping[str, bytes | Stored], write: Callable[[bytes], 
 
 
 def _named(descriptor: Descriptor, name: str) -> Descriptor:
-    notes = {CONTAINERD_NAME: name, REF_NAME: name} if name else {}
-    return replace(descriptor, annotations=notes)
+    marks = {CONTAINERD_NAME: name, REF_NAME: name} if name else {}
+    return replace(descriptor, annotations={**descriptor.annotations, **marks})
 
 
 def _names_of(entry: Descriptor, path: str) -> tuple[str, ...]:

@@ -76,6 +76,21 @@ class Manifest(Record):
     annotations: Mapping[str, str] = EMPTY
 
 
+class Annotations(Record):
+    """What is said about an image beside its config.
+
+    Args:
+        manifest: in the manifest, so that they are part of its digest and go wherever it goes.
+        descriptor: on the entry of an index, which pull, save and load keep.
+    """
+
+    manifest: Mapping[str, str] = EMPTY
+    descriptor: Mapping[str, str] = EMPTY
+
+
+NO_ANNOTATIONS = Annotations()
+
+
 class Index(Record):
     """Several manifests: one per platform, or all images of a layout."""
 

@@ -8,15 +8,21 @@ May not import anything with an effect. Next: ``store.py``, which writes the res
 
 from __future__ import annotations
 
-from ..record import Record
+from ..errors import ImageError
+from ..record import Record, replace
 from .model import Descriptor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 REF_NAME = "org.opencontainers.image.ref.name"
+#: Where containerd, and Docker since 25, put the full name.
+CONTAINERD_NAME = "io.containerd.image.name"
 IMAGE_ID = "minirun.image-id"
+_OURS = frozenset({REF_NAME, CONTAINERD_NAME, IMAGE_ID})
+#: All annotations of one entry: each name repeats them in the index, which is read at every start.
+_ANNOTATIONS_LIMIT = 1 << 16
 
 
 class Named(Record):
@@ -33,7 +39,8 @@ def group(entries: Iterable[Descriptor]) -> dict[str, Named]:
         name = entry.annotations.get(REF_NAME, "")
         image_id = entry.annotations.get(IMAGE_ID, entry.digest)
         before = groups[image_id].names if image_id in groups else ()
-        groups[image_id] = Named(entry, (*before, name) if name else before)
+        bare = replace(entry, annotations=_without_marks(entry.annotations))
+        groups[image_id] = Named(bare, (*before, name) if name else before)
     return groups
 
 
@@ -73,8 +80,29 @@ def find(groups: dict[str, Named], full_name: str) -> str:
     return next((i for i, named in groups.items() if full_name in named.names), "")
 
 
+def annotated(descriptor: Descriptor, *found: Mapping[str, str]) -> Descriptor:
+    """Return a descriptor with all that indexes say about it; the last one wins.
+
+    Names and ids among them are for us to give, and left out.
+
+    Raises:
+        ImageError: they are longer than annotations need to be.
+    """
+    notes: dict[str, str] = {}
+    for one in found:
+        notes |= _without_marks(one)
+    length = sum(len(key) + len(value) for key, value in notes.items())
+    if length > _ANNOTATIONS_LIMIT:
+        problem = f"{length} characters of annotations are more than {_ANNOTATIONS_LIMIT}"
+        raise ImageError(f"index entry {descriptor.digest}: {problem}")
+    return replace(descriptor, annotations=notes)
+
+
+def _without_marks(annotations: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in annotations.items() if key not in _OURS}
+
+
 def _entry(descriptor: Descriptor, name: str, image_id: str) -> Descriptor:
-    notes = {IMAGE_ID: image_id, **({REF_NAME: name} if name else {})}
-    return Descriptor(
-        descriptor.media_type, descriptor.digest, descriptor.size, descriptor.platform, notes
-    )
+    marks = {IMAGE_ID: image_id, **({REF_NAME: name} if name else {})}
+    notes = {**_without_marks(descriptor.annotations), **marks}
+    return replace(descriptor, annotations=notes)

@@ -13,6 +13,7 @@ Next: ``adopt.py``.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -23,7 +24,8 @@ from . import blobs, model
 from .layers import pack_layer, unpack_layer
 from .lease import Lease, discard
 from .locks import locked, store_errors
-from .model import Descriptor, ImageConfig, Manifest, RootFs, hex_of
+from .model import NO_ANNOTATIONS, Annotations, Descriptor, ImageConfig, Manifest, RootFs, hex_of
+from .names import annotated
 from .owners import UNMAPPED, Owners
 from .source import Source
 from .store import Image, Layer, Store, link_of
@@ -97,8 +99,6 @@ class Writer:
 
     def add_bytes(self, data: bytes, media_type: str) -> Descriptor:
         """Store a document."""
-        import io
-
         return self.add_blob(io.BytesIO(data), media_type)
 
     def has_blob(self, digest: str) -> bool:
@@ -182,7 +182,11 @@ class Writer:
     # ── images ────────────────────────────────────────────────────────────────────────────────
 
     def write_image(
-        self, config: ImageConfig, layers: Sequence[Layer], names: Iterable[str] = ()
+        self,
+        config: ImageConfig,
+        layers: Sequence[Layer],
+        names: Iterable[str] = (),
+        notes: Annotations = NO_ANNOTATIONS,
     ) -> Image:
         """Make an image of a config and layers of the store; ``rootfs`` is filled in here.
 
@@ -190,21 +194,28 @@ class Writer:
             config: what its containers run; its history has one entry per step.
             layers: lowest first.
             names: as a person types them; none makes an image that only its id leads to.
+            notes: annotations.
         """
         diff_ids = tuple(layer.diff_id for layer in layers)
-        complete = replace(config, rootfs=RootFs("layers", diff_ids))
-        return self.write_config(model.dump(complete), layers, names)
+        raw = model.dump(replace(config, rootfs=RootFs("layers", diff_ids)))
+        return self.write_config(raw, layers, names, notes)
 
-    def write_config(self, raw: bytes, layers: Sequence[Layer], names: Iterable[str] = ()) -> Image:
+    def write_config(
+        self,
+        raw: bytes,
+        layers: Sequence[Layer],
+        names: Iterable[str] = (),
+        notes: Annotations = NO_ANNOTATIONS,
+    ) -> Image:
         """Make an image of a config whose bytes, and so the image's id, must not change."""
         config = model.parse(ImageConfig, raw, "image config", model.CONFIG_LIMIT_BYTES)
         if config.rootfs.diff_ids != tuple(layer.diff_id for layer in layers):
             raise ImageError("image config: $.rootfs.diff_ids does not name the layers given")
         stored = self.add_bytes(raw, model.OCI_CONFIG)
-        descriptors = tuple(layer.descriptor for layer in layers)
-        manifest = Manifest(2, stored, descriptors, model.OCI_MANIFEST)
+        parts = tuple(layer.descriptor for layer in layers)
+        manifest = Manifest(2, stored, parts, model.OCI_MANIFEST, notes.manifest)
         described = self.add_bytes(model.dump(manifest), model.OCI_MANIFEST)
-        return self._publish(described, names, stored.digest)
+        return self._publish(annotated(described, notes.descriptor), names, stored.digest)
 
     def adopt(
         self,
@@ -229,8 +240,7 @@ class Writer:
         return self._publish(descriptor, names, image_id)
 
     def _publish(self, descriptor: Descriptor, names: Iterable[str], image_id: str) -> Image:
-        full = [self._store.name(name) for name in names]
-        return self._store.publish(descriptor, full, image_id)
+        return self._store.publish(descriptor, [self._store.name(n) for n in names], image_id)
 
     # ── pieces of a layer ─────────────────────────────────────────────────────────────────────
 
@@ -286,8 +296,7 @@ class Writer:
         """Put a complete layer in its place: the last of these renames makes it visible."""
         with open(os.path.join(part, "layer.json"), "w", encoding="ascii") as file:
             json.dump({"diff_id": diff_id, "size": size_bytes}, file)
-        link = os.path.join(self.root, link_of(diff_id))
         new = os.path.join(part, "link")
         os.symlink(f"../layers/{hex_of(diff_id)}/diff", new)
-        os.rename(new, link)
+        os.rename(new, os.path.join(self.root, link_of(diff_id)))
         os.rename(part, self._layer_path(diff_id))

@@ -13,10 +13,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from ...errors import ImageError
-from ...record import Record
+from ...record import Record, replace
 from .. import model, reference, signature_policy
 from ..arrival import Event
 from ..model import Descriptor, ImageConfig, Index, Manifest, Platform
+from ..names import annotated
 from ..parallel import Stop
 from ..reference import Reference
 from ..signature import Signature, keep
@@ -87,9 +88,11 @@ def _choose(remote: Remote, found: Document, wanted: Platform, name: str) -> Doc
     for _ in range(_MAX_NESTING):
         if found.descriptor.media_type not in model.INDEXES:
             return found
-        entries = model.parse(Index, found.raw, f"index of {name}").manifests
-        entry = platforms.choose(entries, wanted, f"image {name}")
+        index = model.parse(Index, found.raw, f"index of {name}")
+        entry = platforms.choose(index.manifests, wanted, f"image {name}")
+        above = (found.descriptor.annotations, index.annotations, entry.annotations)
         found = remote.manifest(entry.digest)
+        found = replace(found, descriptor=annotated(found.descriptor, *above))
     raise ImageError(f"index of {name} is nested more than {_MAX_NESTING} times")
 
 
