@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 
 from .cgroups import open_driver
-from .errors import HostError, StateError
+from .errors import HostError, StateError, take_back
 from .flags import SeccompFlag
 from .plan import Filter, Setting, plan_create
 from .record import replace
@@ -82,11 +82,13 @@ class Creation:
                 if attach is not None:
                     context.attach_network = _undoable(attach, context)
                 run_plan(plan, context, observe)
-            except BaseException:
-                self.directory.remove()
+            except BaseException as error:
+                take_back(error, self.directory.remove)
                 raise
             finally:
                 _let_go(context)
+                if context.cgroup is not None:
+                    context.cgroup.claim.release()  # its container is inside, or never comes
         return context.fds
 
     def plan(self) -> tuple[Plan, Setting]:

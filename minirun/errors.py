@@ -22,6 +22,10 @@ from __future__ import annotations
 
 import errno as errno_names
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 EXIT_MINIRUN = 125
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
@@ -123,3 +127,22 @@ class ScheduleError(MinirunError):
     def __init__(self, message: str, *, status: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+def take_back(error: BaseException, *undos: Callable[[], object]) -> None:
+    """Undo what was done before an error, which stays the one that is told.
+
+    An undo that fails keeps no other from being done. Told alone it would send people looking for
+    the wrong fault, so it becomes part of the hint.
+
+    Args:
+        error: is under way; raise it again afterwards.
+        undos: what to call, in this order.
+    """
+    for undo in undos:
+        try:
+            undo()
+        except (MinirunError, OSError) as failed:
+            if isinstance(error, MinirunError):
+                left = f"something is left behind: {failed}"
+                error.hint = f"{error.hint}; {left}" if error.hint else left

@@ -316,12 +316,13 @@ class Container:
 
     def _kill_everything(self, state: State) -> None:
         """Kill init and whoever else is in the group, and wait until they are gone."""
-        if state.pid and is_alive(state.pid, state.start_time):
-            _signal_pid(state.pid, signal.SIGKILL)
-        elif not self._owns_group(state):
-            return
         driver = self.driver(state)
-        driver.kill()
+        with driver.claim:  # nobody moves in between the look and the kill
+            if state.pid and is_alive(state.pid, state.start_time):
+                _signal_pid(state.pid, signal.SIGKILL)
+            elif not self._owns_group(state):
+                return
+            driver.kill()
         deadline = time.monotonic() + 10
         while is_alive(state.pid, state.start_time) or driver.pids(recursive=True):
             if time.monotonic() > deadline:
@@ -339,10 +340,11 @@ class Container:
             keep_lock: leave the directory and its lock to a create that takes over the id.
         """
         driver = self.driver(state)
-        if self._owns_group(state):
-            if state.status != "creating" or driver.exists():
-                driver.kill()
-            driver.delete()
+        with driver.claim:
+            if self._owns_group(state):
+                if state.status != "creating" or driver.exists():
+                    driver.kill()
+                driver.delete()
         if os.path.exists(self.directory.file("resctrl")):
             from .cgroups.resctrl import remove_noted
 

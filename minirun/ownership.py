@@ -1,9 +1,10 @@
 """Whose are the processes in a control group that two containers have been given?
 
 A config.json may name the group itself, so two of them can name the same. ``create`` refuses a
-group with somebody in it, but that look is all there is: a create that was killed before it had
-looked, or a container that ended before the next one took its group over, have a claim on paper and
-nobody inside. Whoever tidies up after such a one must not kill the living.
+group with somebody in it, and ``cgroups/claims.py`` keeps two from moving in at once. But a create
+that was killed before it had looked, or a container that ended before the next one took its group
+over, have the group on paper and nobody inside. Whoever tidies up after such a one must not kill
+the living.
 
 Asked only where the container's own process is gone and the group is not empty, which is rare:
 every state of the root is read.

@@ -20,7 +20,7 @@ import time
 
 from . import kernel
 from .descriptors import close_all_but
-from .errors import MinirunError, StepError
+from .errors import MinirunError, StepError, take_back
 from .flags import PR_SET_CHILD_SUBREAPER
 from .quickjson import dumps, loads
 from .steps.base import nothing
@@ -64,8 +64,8 @@ def create(plan: Plan, context: Context, observe: Observer | None = None) -> Non
     kernel.prctl(PR_SET_CHILD_SUBREAPER, 1)
     try:
         _conduct(plan, context, theirs, observe)
-    except BaseException:
-        _abandon(context)
+    except BaseException as error:
+        _abandon(context, error)
         raise
     finally:
         kernel.prctl(PR_SET_CHILD_SUBREAPER, int(was_subreaper))
@@ -254,7 +254,7 @@ def _reap(pid: int) -> None:
         return
 
 
-def _abandon(context: Context) -> None:
+def _abandon(context: Context, error: BaseException) -> None:
     """Kill what was started, take back what was done."""
     for pid in {context.init_pid, context.child_pid}:
         if pid:
@@ -263,6 +263,5 @@ def _abandon(context: Context) -> None:
                 os.waitpid(pid, 0)
             except (ProcessLookupError, ChildProcessError):
                 continue
-    for undo in reversed(context.undo):
-        undo()
+    take_back(error, *reversed(context.undo))
     context.undo.clear()

@@ -20,12 +20,14 @@ import os
 from ..errors import HostError, StateError, SyscallError
 from ..spec import Resources
 from . import files
+from .claims import Claim
 from .devices import policy
+from .refusals import refuse_used
 from .resources import writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..host import Host
     from .devices import Policy
@@ -56,14 +58,16 @@ class Driver:
         self.host = host
         self.path = path
         self.dirs: Mapping[str, str] = {name: self._directory(name) for name in host.controllers}
+        #: Taken by ``create``; whoever called that releases it once its container is inside.
+        self.claim = Claim("")
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     def create(self) -> None:
-        """Make the groups, empty and without limits.
+        """Make the groups, empty and without limits, and claim them: see ``claims.py``.
 
         Raises:
-            StateError: they exist and are in use, or frozen.
+            StateError: they exist and are in use, or about to be, or frozen.
             HostError: this user may not make them.
         """
         raise NotImplementedError
@@ -82,8 +86,10 @@ class Driver:
         Raises:
             StateError: processes are still in them. This kills nobody.
         """
-        for directory in self._own_directories():
-            files.remove_directory(directory)
+        with self.claim:
+            first = self.claim.directory
+            for directory in sorted(self._own_directories(), key=lambda path: path == first):
+                files.remove_directory(directory)
 
     def exists(self) -> bool:
         """Tell whether the groups are there."""
@@ -198,6 +204,20 @@ class Driver:
         where = self.host.controllers[controller]
         top = where.mount if self.path.startswith("/") else where.base
         return f"{top}/{self.path.lstrip('/')}"
+
+    def _make_first(self, make: Callable[[], bool]) -> bool:
+        """Make the directory that a claim is staked in, and claim it; False where it existed.
+
+        Between the two somebody else may come first, or remove what was made.
+
+        Raises:
+            StateError: somebody is inside.
+        """
+        while True:
+            made = make()
+            if self.claim.take():
+                refuse_used(self.claim.directory, self.pids())
+                return made
 
     def _own_directories(self) -> list[str]:
         """Return each directory once: controllers may share a hierarchy."""

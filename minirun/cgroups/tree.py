@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ..errors import SyscallError
+from ..errors import SyscallError, take_back
 from . import files
 
 #: Where the processes of a delegated group go, so that it can hand controllers down.
@@ -32,9 +32,9 @@ def make_group(top: str, directory: str) -> bool:
         for name in directory.removeprefix(top).strip("/").split("/"):
             _hand_down(above)
             above = f"{above}/{name}"
-    except BaseException:
+    except BaseException as error:
         if made:
-            files.remove_directory(directory)
+            take_back(error, lambda: files.remove_directory(directory))
         raise
     return made
 

@@ -17,15 +17,18 @@ from __future__ import annotations
 import os
 import time
 
-from ..errors import HostError, StateError
+from ..errors import HostError, StateError, take_back
 from ..record import replace
 from . import files
+from .claims import Claim
 from .devices import v1_lines
 from .driver import Driver
 from .refusals import refuse_frozen, refuse_used
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..host import Host
     from ..spec import Resources
     from .devices import Policy
@@ -47,14 +50,16 @@ class V1Driver(Driver):
         # it can write to, so take one that matters to us and that it is not given.
         main = next((c for c in ("freezer", "devices", "pids") if c in self.dirs), None)
         self._main = self.dirs[main] if main else self._v1[0]
+        self.claim = Claim(self.dirs.get("devices", self._main))
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     def create(self) -> None:
         """Make a group in every v1 hierarchy, or in none."""
-        made: list[str] = []
+        first = self.claim.directory
+        made = [first] if self._make_first(lambda: files.make_directory(first)) else []
         try:
-            for directory in self._v1:
+            for directory in (path for path in self._v1 if path != first):
                 if files.make_directory(directory):
                     made.append(directory)
                 else:
@@ -62,9 +67,8 @@ class V1Driver(Driver):
             refuse_frozen(self._main, self._state() not in ("THAWED", ""))
             for file in ("cpuset.cpus", "cpuset.mems") if "cpuset" in self.dirs else ():
                 _inherit(self.dirs["cpuset"], file)
-        except BaseException:
-            for directory in made:
-                files.remove_directory(directory)
+        except BaseException as error:
+            take_back(error, *map(_removal, reversed(made)))
             raise
 
     def delegate(self, uid: int, gid: int) -> None:
@@ -214,6 +218,10 @@ class V1Driver(Driver):
         current = files.read(self.dirs["devices"] + "/devices.list")
         for file, line in v1_lines(rules, current):
             files.write(f"{self.dirs['devices']}/{file}", line)
+
+
+def _removal(directory: str) -> Callable[[], None]:
+    return lambda: files.remove_directory(directory)
 
 
 def _inherit(directory: str, file: str) -> str:

@@ -17,9 +17,10 @@ import time
 from ..errors import HostError, StateError, SyscallError
 from ..record import replace
 from . import files
+from .claims import Claim
 from .devices import device_program
 from .driver import Driver
-from .refusals import refuse_frozen, refuse_used
+from .refusals import refuse_frozen
 from .tree import make_group
 
 TYPE_CHECKING = False
@@ -50,13 +51,13 @@ class V2Driver(Driver):
         self.directory = f"{self._top}/{path.lstrip('/')}"
         #: One tree, one directory: named by the empty string, as in /proc/PID/cgroup.
         self.dirs = {"": self.directory}
+        self.claim = Claim(self.directory)
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 
     def create(self) -> None:
         """Make the group, with every controller that can be handed down to it."""
-        if not make_group(self._top, self.directory):
-            refuse_used(self.directory, self.pids())
+        if not self._make_first(lambda: make_group(self._top, self.directory)):
             refuse_frozen(self.directory, files.read(self.directory + "/cgroup.freeze") != "0")
 
     def delegate(self, uid: int, gid: int) -> None:

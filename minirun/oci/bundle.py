@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ..decode import decode
-from ..errors import SpecError, UsageError
+from ..errors import SpecError, UsageError, take_back
 from ..lifecycle import Container, Request
 from ..quickjson import loads
 from ..record import replace
@@ -70,8 +70,8 @@ def make(call: Call, report: Report, host: Host, *, detach: bool) -> tuple[Conta
             master = -1
         if path := call.text("pidfd-socket"):
             send_pidfd(path, container.state().pid)
-    except BaseException:
-        container.delete(force=True)
+    except BaseException as error:
+        take_back(error, lambda: container.delete(force=True))
         raise
     return container, spec, master
 

@@ -5,6 +5,7 @@ See: runtime.md, Create. Next: ``start.py``.
 
 from __future__ import annotations
 
+from ..errors import take_back
 from ..host import probe
 from . import bundle
 from .handover import write_pid_file
@@ -22,7 +23,7 @@ def main(call: Call, report: Report) -> int:
     container, _, _ = bundle.make(call, report, probe(), detach=True)
     try:
         write_pid_file(call.text("pid-file"), container.state().pid)
-    except BaseException:
-        container.delete(force=True)
+    except BaseException as error:
+        take_back(error, lambda: container.delete(force=True))
         raise
     return 0

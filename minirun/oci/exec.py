@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from ..decode import decode
-from ..errors import MinirunError, UsageError
+from ..errors import MinirunError, UsageError, take_back
 from ..execute import ExecRequest, execute, process_like
 from ..host import probe
 from ..lifecycle import Container
@@ -74,9 +74,9 @@ def main(call: Call, report: Report) -> int:
     running = execute(container, process, request, report.observer())
     try:
         _hand_over(call, running, detach=detach)
-    except BaseException:
-        remove_pid_file(call.text("pid-file"))
-        os.kill(running.pid, 9)
+    except BaseException as error:
+        pid_file = call.text("pid-file")
+        take_back(error, lambda: remove_pid_file(pid_file), lambda: os.kill(running.pid, 9))
         raise
     return 0 if foreground is None else foreground.follow(running.pid, running.console)
 

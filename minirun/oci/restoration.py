@@ -16,6 +16,7 @@ import os
 
 from .. import kernel
 from ..creation import Creation
+from ..errors import take_back
 from ..flags import AT_FDCWD, PR_SET_NO_NEW_PRIVS, At, Clone, Mount, MountAttr
 from ..mount_options import parse
 from ..record import replace
@@ -75,9 +76,12 @@ class Restoration(Creation):
                 criu.run(program, words, f"{work}/restore.log", enter)
                 context.init_pid = self._take_pid()
                 context.save_state("created")
-            except BaseException:
-                self._take_back(context)
+            except BaseException as error:
+                self._take_back(context, error)
                 raise
+            finally:
+                assert context.cgroup is not None
+                context.cgroup.claim.release()
         return context.init_pid
 
     def _prepare(self, context: Context, setting: Setting) -> None:
@@ -93,15 +97,12 @@ class Restoration(Creation):
         os.rmdir(self.directory.file(_PLACE))
         return pid
 
-    def _take_back(self, context: Context) -> None:
+    def _take_back(self, context: Context, error: BaseException) -> None:
         """Leave nothing: whoever is in the group by now is ours, if the group is."""
         if context.undo:
             assert context.cgroup is not None
-            context.cgroup.kill()
-            _reap()
-        for undo in reversed(context.undo):
-            undo()
-        self.directory.remove()
+            take_back(error, context.cgroup.kill, _reap)
+        take_back(error, *reversed(context.undo), self.directory.remove)
 
     # ── in the child ──────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 
+from ..errors import take_back
 from ..host import probe
 from ..lifecycle import Container, Request
 from . import criu, outside
@@ -60,8 +61,8 @@ def main(call: Call, report: Report) -> int:
         if foreground is None:
             return 0
         code = foreground.follow(pid)
-    except BaseException:
-        container.delete(force=True)
+    except BaseException as error:
+        take_back(error, lambda: container.delete(force=True))
         raise
     container.delete(force=True)
     return code

@@ -5,6 +5,7 @@ See: runc-run(8). Next: ``foreground.py``.
 
 from __future__ import annotations
 
+from ..errors import take_back
 from ..host import probe
 from . import bundle
 from .foreground import Foreground, pass_size_on
@@ -33,8 +34,8 @@ def main(call: Call, report: Report) -> int:
         if foreground is None:
             return 0
         code = foreground.follow(pid, master)
-    except BaseException:
-        container.delete(force=True)
+    except BaseException as error:
+        take_back(error, lambda: container.delete(force=True))
         raise
     if not call.flag("keep"):
         container.delete(force=True)
