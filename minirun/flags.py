@@ -6,7 +6,7 @@ names that strace prints. Values come from the uapi headers; each class names it
 To a type checker the classes are ``enum.IntFlag``. At run time ``IntFlag`` is what stands below:
 to import ``enum`` and make the classes with it took 5 ms, where Python itself starts in 7.
 
-May not import anything. Next: ``kernel.py``, whose calls take them.
+May not import anything. Next: ``syscall.py``, which makes the calls that take them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import errno
 import os
 from struct import pack
 
-from .. import kernel
+from .. import kernel, kernel_rare
 from ..errors import SyscallError
 
 BPF_PROG_LOAD = 5
@@ -45,8 +45,8 @@ def set_device_program(directory: str, program: bytes) -> bool:
     opened = [group]
     try:
         opened.append(new := load(program))
-        for number in kernel.bpf_prog_query(group, BPF_CGROUP_DEVICE):
-            opened.append(kernel.bpf(BPF_PROG_GET_FD_BY_ID, pack("=I12x", number)))
+        for number in kernel_rare.bpf_prog_query(group, BPF_CGROUP_DEVICE):
+            opened.append(kernel_rare.bpf(BPF_PROG_GET_FD_BY_ID, pack("=I12x", number)))
         old = opened[2:]
         if [_tag(fd) for fd in old] == [_tag(new)]:
             return False
@@ -71,7 +71,7 @@ def load(program: bytes) -> int:
         *(0, 0),
         b"minirun_devices",
     )
-    fd = kernel.bpf(BPF_PROG_LOAD, attr)
+    fd = kernel_rare.bpf(BPF_PROG_LOAD, attr)
     del instructions, license_text  # they kept the two addresses alive until here
     return fd
 
@@ -79,16 +79,18 @@ def load(program: bytes) -> int:
 def _swap(group: int, new: int, old: list[int]) -> None:
     if len(old) == 1 and _replace(group, new, old[0]):
         return
-    kernel.bpf(BPF_PROG_ATTACH, pack("=IIII", group, new, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI))
+    kernel_rare.bpf(
+        BPF_PROG_ATTACH, pack("=IIII", group, new, BPF_CGROUP_DEVICE, BPF_F_ALLOW_MULTI)
+    )
     for fd in old:
-        kernel.bpf(BPF_PROG_DETACH, pack("=III", group, fd, BPF_CGROUP_DEVICE))
+        kernel_rare.bpf(BPF_PROG_DETACH, pack("=III", group, fd, BPF_CGROUP_DEVICE))
 
 
 def _replace(group: int, new: int, old: int) -> bool:
     """Exchange two programs at once; False before Linux 5.6, and for one attached without MULTI."""
     flags = BPF_F_ALLOW_MULTI | BPF_F_REPLACE
     try:
-        kernel.bpf(BPF_PROG_ATTACH, pack("=IIIII", group, new, BPF_CGROUP_DEVICE, flags, old))
+        kernel_rare.bpf(BPF_PROG_ATTACH, pack("=IIIII", group, new, BPF_CGROUP_DEVICE, flags, old))
     except SyscallError as error:
         if error.errno != errno.EINVAL:
             raise

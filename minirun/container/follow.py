@@ -205,15 +205,15 @@ def _inode(path: str) -> int:
 
 def _watch(folder: str) -> int:
     """Return an inotify fd for a directory, or -1 where there is none to be had."""
-    from .. import kernel
+    from .. import kernel_rare
     from ..errors import SyscallError
 
     try:
-        fd = kernel.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = kernel_rare.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     except SyscallError:
         return -1
     try:
-        kernel.inotify_add_watch(fd, folder, _MASK)
+        kernel_rare.inotify_add_watch(fd, folder, _MASK)
     except SyscallError:
         os.close(fd)
         return -1

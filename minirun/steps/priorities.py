@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 
-from .. import kernel
+from .. import kernel_rare
 from ..cgroups.limits import expand_list
 from ..errors import SyscallError
 from .base import Context, Step
@@ -70,7 +70,7 @@ class SetScheduler(Step):
             "=IIQiIQQQ", 48, policy, flags, s.nice, s.priority, s.runtime, s.deadline, s.period
         )
         try:
-            kernel.sched_setattr(0, attr)
+            kernel_rare.sched_setattr(0, attr)
         except SyscallError as error:
             error.hint = (
                 "real time needs CAP_SYS_NICE, and on cgroup v1 a cpu.realtimeRuntime of the group"
@@ -101,7 +101,7 @@ class SetIoPriority(Step):
         """Set it for this process."""
         del context
         klass = IO_CLASSES[self.priority.klass]
-        kernel.ioprio_set(1, 0, klass << 13 | self.priority.priority)
+        kernel_rare.ioprio_set(1, 0, klass << 13 | self.priority.priority)
 
 
 DOMAINS = {"LINUX": 0, "LINUX32": 8}
@@ -126,7 +126,7 @@ class SetPersonality(Step):
     def apply(self, context: Context) -> None:
         """Set it."""
         del context
-        kernel.personality(DOMAINS[self.personality.domain])
+        kernel_rare.personality(DOMAINS[self.personality.domain])
 
 
 MEMORY_MODES = {
@@ -166,7 +166,7 @@ class SetMemoryPolicy(Step):
         del context
         flags = sum(MEMORY_FLAGS[flag] for flag in self.policy.flags)
         mode = MEMORY_MODES[self.policy.mode] | flags
-        kernel.set_mempolicy(mode, sorted(expand_list(self.policy.nodes)))
+        kernel_rare.set_mempolicy(mode, sorted(expand_list(self.policy.nodes)))
 
 
 class SetInitialAffinity(Step):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from minirun import kernel
+from minirun import kernel_rare
 from minirun.cgroups import bpf
 from minirun.cgroups.devices import device_program, policy
 from minirun.host import probe
@@ -141,11 +141,11 @@ def test_set_device_program_keeps_one_program_and_skips_the_same(group: Path) ->
     fd = os.open(group, os.O_RDONLY)
     try:
         assert bpf.set_device_program(str(group), device_program(policy(None)))
-        first = kernel.bpf_prog_query(fd, bpf.BPF_CGROUP_DEVICE)
+        first = kernel_rare.bpf_prog_query(fd, bpf.BPF_CGROUP_DEVICE)
         assert not bpf.set_device_program(str(group), device_program(policy(None)))
-        assert kernel.bpf_prog_query(fd, bpf.BPF_CGROUP_DEVICE) == first
+        assert kernel_rare.bpf_prog_query(fd, bpf.BPF_CGROUP_DEVICE) == first
         assert bpf.set_device_program(str(group), device_program(policy((ALLOW_ALL,))))
-        second = kernel.bpf_prog_query(fd, bpf.BPF_CGROUP_DEVICE)
+        second = kernel_rare.bpf_prog_query(fd, bpf.BPF_CGROUP_DEVICE)
         assert len(second) == 1
         assert second != first
     finally:
