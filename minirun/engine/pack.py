@@ -12,6 +12,7 @@ import stat
 import threading
 
 from ..errors import ImageError, MinirunError
+from ..image.limits import Limits
 from ..image.tarheader import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -24,7 +25,7 @@ from ..image.tarheader import (
 from ..image.tarstream import Entry, TarReader
 from ..image.tarwriter import TarWriter
 from ..image.tree import Tree
-from ..image.unpack import Limits, Unpacker
+from ..image.unpack import Unpacker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

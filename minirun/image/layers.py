@@ -18,6 +18,7 @@ from collections.abc import Set
 
 from ..errors import ImageError
 from ..record import Record
+from .limits import DEFAULT_LIMITS, Limits
 from .model import OCI_LAYER, OCI_LAYER_GZIP, OCI_LAYER_ZSTD, Digest
 from .owners import UNMAPPED, Owners
 from .pack import pack
@@ -33,7 +34,7 @@ from .streams import (
 )
 from .tarstream import TarReader
 from .tarwriter import TarWriter
-from .unpack import DEFAULT_LIMITS, Limits, Unpacked, Unpacker, write_all
+from .unpack import Unpacked, Unpacker, write_all
 
 GZIP_LEVEL = 6
 _GZIP_WBITS = 31  # zlib's own gzip header: no name, no time, one fixed byte for the system
@@ -64,7 +65,7 @@ def unpack_layer(
         directory: descriptor of an empty directory.
         diff_id: what the inflated bytes must hash to; "" accepts any.
         digest: what the blob must hash to; "" accepts any.
-        limits: see ``unpack.Limits``.
+        limits: see ``limits.py``.
 
     Returns:
         The diff_id, and what was written.

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .gc import Freed, Usage
+    from .limits import Limits
     from .names import Named
-    from .unpack import Limits
     from .writer import Writer
 
 __all__ = ["DEFAULT_ROOT", "HistoryRow", "Image", "Layer", "Removal", "Store", "link_of"]
@@ -172,13 +172,13 @@ class Store:
         """Return a writer for one operation; use it in a ``with`` block.
 
         Args:
-            limits: what a layer may hold; None takes the defaults.
+            limits: what a layer may hold; None takes the host's.
         """
-        from .unpack import DEFAULT_LIMITS
+        from .limits import host_limits
         from .writer import Writer
 
         self.prepare()
-        return Writer(self, limits or DEFAULT_LIMITS)
+        return Writer(self, limits or host_limits())
 
     def publish(self, descriptor: Descriptor, new_names: Iterable[str], image_id: str) -> Image:
         """Make a complete image visible. For ``writer.py``: all its parts must be in place."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from ..errors import ImageError
+from .limits import allow_more
 from .model import Digest
 
 _inflate: Any
@@ -98,12 +99,13 @@ class Guarded:
         self._size += len(data)
         if self._size > self._limit:
             raise ImageError(
-                f"layer is larger than {self._limit} bytes", hint="raise the limit if you trust it"
+                f"layer is larger than {self._limit} bytes",
+                hint=allow_more("size", 2 * self._limit),
             )
         if self._size > self.FREE_BYTES and self._size > self._ratio * self._consumed():
             raise ImageError(
                 f"layer inflates to more than {self._ratio} times its size",
-                hint="this is how a decompression bomb looks; raise the ratio if you trust it",
+                hint=f"so does a bomb; {allow_more('ratio', 4 * self._ratio)}",
             )
         return data
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 from ..errors import ImageError
 from ..record import Record
+from .limits import DEFAULT_LIMITS, Limits, allow_more
 from .tarheader import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -38,23 +39,6 @@ from .unpack_later import OPAQUE_NAME, WHITEOUT_PREFIX, Later, entry_error
 _AUFS_PREFIX = ".wh..wh."
 _ID_MAX = 2**32 - 2  # the highest value is -1, which chown(2) reads as "leave it"
 _FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class Limits(Record):
-    """How much a layer may hold before it is refused.
-
-    Args:
-        entries: members of the archive.
-        size_bytes: of the inflated archive, and of all files in it.
-        ratio: inflated bytes per compressed byte, after the first GiB.
-    """
-
-    entries: int = 5_000_000
-    size_bytes: int = 1 << 40
-    ratio: int = 2000
-
-
-DEFAULT_LIMITS = Limits()
 
 
 class Unpacked(Record):
@@ -129,9 +113,11 @@ class Unpacker:
         self._entries += 1
         self._size += entry.size
         if self._entries > self._limits.entries:
-            raise ImageError(f"more than {self._limits.entries} entries in one layer")
+            problem = f"more than {self._limits.entries} entries in one layer"
+            raise ImageError(problem, hint=allow_more("entries", 2 * self._limits.entries))
         if self._size > self._limits.size_bytes:
-            raise ImageError(f"more than {self._limits.size_bytes} bytes in one layer")
+            problem = f"more than {self._limits.size_bytes} bytes in one layer"
+            raise ImageError(problem, hint=allow_more("size", 2 * self._limits.size_bytes))
         if not (0 <= entry.uid <= _ID_MAX and 0 <= entry.gid <= _ID_MAX):
             raise ImageError(f"owner {entry.uid}:{entry.gid} is not a user and group id")
         for name in entry.xattrs:

@@ -23,6 +23,7 @@ from ..record import replace
 from . import blobs, model
 from .layers import pack_layer, unpack_layer
 from .lease import Lease, discard
+from .limits import Limits
 from .locks import locked, store_errors
 from .model import NO_ANNOTATIONS, Annotations, Descriptor, ImageConfig, Manifest, RootFs, hex_of
 from .names import annotated
@@ -30,7 +31,7 @@ from .owners import UNMAPPED, Owners
 from .source import Source
 from .store import Image, Layer, Store, link_of
 from .streams import CHUNK, Hashing, Readable
-from .unpack import Limits, write_all
+from .unpack import write_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

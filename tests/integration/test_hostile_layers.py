@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -27,13 +28,14 @@ from minirun.errors import ImageError
 from minirun.flags import Clone, Mount
 from minirun.image import layout, model
 from minirun.image.layers import unpack_layer
+from minirun.image.limits import Limits
 from minirun.image.model import Descriptor, Digest, ImageConfig, Index, Manifest
 from minirun.image.store import Store
+from minirun.image.streams import Guarded
 from minirun.image.tarheader import DIRECTORY, REGULAR
 from minirun.image.tarstream import Entry
 from minirun.image.tarwriter import TarWriter
-from minirun.image.unpack import Limits
-from tests.integration.cli_lab import fresh
+from tests.integration.cli_lab import MINIRUN, fresh
 from tests.integration.image_lab import (
     PLAIN,
     directory,
@@ -189,6 +191,60 @@ def test_a_hostile_image_leaves_the_store_as_it_was(tmp_path: Path) -> None:
         layout.load(store, str(source))
     store.gc()
     assert everything_in(store.root) == before
+
+
+def test_more_entries_than_are_allowed_are_refused_and_leave_nothing(tmp_path: Path) -> None:
+    source = hostile_layout(
+        tmp_path, Store(str(tmp_path / "other")), [member(f"e{i}") for i in range(101)]
+    )
+    store = Store(str(tmp_path / "store"))
+    store.prepare()
+    before = everything_in(store.root)
+    refused = minirun(store, "entries=100", "load", "-i", str(source))
+    assert refused.returncode == 125
+    assert "layer entry 'e100': more than 100 entries in one layer" in refused.stderr
+    assert "MINIRUN_LAYER_LIMITS=entries=200 allows more" in refused.stderr
+    store.gc()
+    assert everything_in(store.root) == before
+    assert minirun(store, "entries=200", "load", "-qi", str(source)).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["files=3", "entries=many", "entries"])
+def test_limits_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    refused = minirun(Store(str(tmp_path)), text, "load", "-i", str(tmp_path))
+    assert refused.returncode == 125
+    assert "hint: " in refused.stderr
+
+
+def test_the_documentation_tells_the_limits() -> None:
+    told = (Path(__file__).parents[2] / "docs/images.md").read_text()
+    limits = Limits()
+    assert f"more than {limits.entries:,} entries, of more than {limits.size_bytes >> 40} TiB" in told
+    assert f"more than {limits.ratio} times its size" in told
+
+
+def minirun(store: Store, limits: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line with limits for layers."""
+    environment = {**os.environ, "MINIRUN_DATA": store.root, "MINIRUN_LAYER_LIMITS": limits}
+    argv = [str(MINIRUN), *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_zeros_that_inflate_a_thousand_times_are_refused(
+    target: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Guarded, "FREE_BYTES", 1 << 20)
+    bomb = gzip.compress(tar([member("zeros", bytes(8 << 20))]))
+    with pytest.raises(ImageError, match="'zeros': layer inflates to more than 500 times its size"):
+        unpack_layer(io.BytesIO(bomb), target)
+
+
+def test_a_file_of_zeros_beside_others_is_no_bomb(
+    target: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Guarded, "FREE_BYTES", 1 << 20)
+    members = [member("weights", os.urandom(64 << 10)), member("zeros", bytes(8 << 20))]
+    assert unpack_layer(io.BytesIO(gzip.compress(tar(members))), target)[1].entries == 2
 
 
 @pytest.mark.requires("overlay", "cgroups", "busybox")

@@ -17,7 +17,7 @@ import pytest
 from minirun.errors import ImageError
 from minirun.image.changes import changes
 from minirun.image.layers import pack_layer, unpack_layer
-from minirun.image.unpack import Limits
+from minirun.image.limits import Limits
 
 from .image_lab import directory, hardlink, listing, member, symlink, tar
 
