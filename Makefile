@@ -45,7 +45,7 @@ format:
 bench:
 	@sh scripts/setup test
 	@$(PYTHON) -c 'import aiohttp, matplotlib' 2>/dev/null || \
-	    $(PYTHON) -m pip install -q -c constraints.txt -e '.[bench]'
+	    { $(PYTHON) -m pip install -q -c constraints.txt -e '.[bench]' && $(PYTHON) scripts/entries.py; }
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 clean:

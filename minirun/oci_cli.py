@@ -25,10 +25,13 @@ from .oci.words import FLAG, SHORT, VALUE, Call, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from types import ModuleType
 
     from .oci.words import Values
+else:
+    import _signal as signal  # the C half has all that is needed
 
 GLOBALS = {
     "root": VALUE,
@@ -46,6 +49,7 @@ SPEC_VERSION = "1.3.0"
 EXIT_ERROR = 1
 #: What exec exits with when the command could not be started: no command uses it, as with runc.
 EXIT_EXEC = 255
+EXIT_INTERRUPTED = 130
 _WRAPPED = ("create", "run", "restore")
 
 
@@ -64,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = None
     verb = ""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))  # now it is answered
         values, rest = parse(words, GLOBALS, SHORT, spread=False)
         if values.get("version"):
             return _say(version())
@@ -83,6 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _tell(report, where + os.strerror(error.errno or 0).lower(), "")
     except KeyboardInterrupt:
         _tell(report, "interrupted", "")
+        return EXIT_INTERRUPTED
     return EXIT_EXEC if verb == "exec" else EXIT_ERROR
 
 

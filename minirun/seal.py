@@ -23,8 +23,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from typing import NoReturn
+else:
+    import _signal as signal  # the C half has all that is needed
 
 #: Neither grown, nor shrunk, nor written, nor unsealed.
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -44,7 +47,10 @@ def is_sealed() -> bool:
 
 
 def execute_sealed(arguments: Sequence[str]) -> NoReturn:
-    """Become an isolated, sealed interpreter.
+    """Become an isolated, sealed interpreter, with SIGINT blocked.
+
+    Ctrl-C waits until the program unblocks it: an interpreter that starts would answer it with a
+    traceback.
 
     Args:
         arguments: what follows the interpreter's own options: a program's path and its arguments.
@@ -53,6 +59,7 @@ def execute_sealed(arguments: Sequence[str]) -> NoReturn:
         OSError: no memory for the copy.
     """
     fd = _sealed_copy()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     # From argv[0] the interpreter finds its library: a memfd is nowhere.
     os.execve(fd, (sys.executable, *ISOLATED, *arguments), os.environ)
 

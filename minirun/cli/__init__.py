@@ -56,17 +56,18 @@ def main() -> NoReturn:
 def _end_at_ctrl_c() -> None:
     """Let Ctrl-C end us as it ends any program; Python would answer it with a traceback.
 
-    What our caller ignores, as nohup does, stays ignored.
+    What our caller ignores, as nohup does, stays ignored. One that came while Python started has
+    waited: scripts/entries.py and ``seal.py`` block it.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
 
 def _answer_ctrl_c() -> None:
     """From here on Ctrl-C is an exception, which somebody catches."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
 
 def _open_closed_streams() -> None:
@@ -103,8 +104,6 @@ def _seal() -> None:
         here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")
         # -I forgets where our libraries are: hand the list over.
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        # Ctrl-C waits: an interpreter that starts would answer it with a traceback.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
         execute_sealed((here, path, *sys.argv[1:]))
 
 

@@ -67,9 +67,11 @@ def pack_command(
 
 def _current() -> str:
     """Return the active virtual environment, else the one that minirun runs from."""
-    active = os.environ.get("VIRTUAL_ENV", "")
-    if active or sys.prefix != sys.base_prefix:
-        return active or sys.prefix
+    if active := os.environ.get("VIRTUAL_ENV", ""):
+        return active
+    ours = os.path.dirname(os.path.dirname(sys.executable))
+    if os.path.exists(f"{ours}/pyvenv.cfg"):  # -S: sys.prefix does not say
+        return ours
     hint = "activate one, or use --venv PATH"
     raise ImageError("there is no virtual environment to pack from", hint=hint)
 

@@ -113,7 +113,7 @@ def _pip_files(host: Mapping[str, str]) -> list[Path]:
         Path("/etc/pip.conf"),
         home / ".pip" / "pip.conf",
         own / "pip" / "pip.conf",
-        Path(sys.prefix) / "pip.conf",
+        Path(sys.executable).parent.parent / "pip.conf",  # -S: sys.prefix is not the venv's
     ]
 
 

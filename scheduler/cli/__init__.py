@@ -13,6 +13,7 @@ Next: ``app.py``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -20,13 +21,25 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run one command and exit; nothing that matters is left to tidy up, so exit at once."""
+    _end_at_ctrl_c()
     code = perform(sys.argv[1:])
+    _end_at_ctrl_c()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             continue  # whoever read it is gone
     os._exit(code)
+
+
+def _end_at_ctrl_c() -> None:
+    """Let Ctrl-C end us quietly while nobody answers it; what our caller ignores stays ignored.
+
+    One that came while Python started has waited: scripts/entries.py blocks it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
 
 def perform(words: Sequence[str]) -> int:
@@ -37,6 +50,8 @@ def perform(words: Sequence[str]) -> int:
 
 
 def _invoke(words: Sequence[str]) -> int:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     from .app import invoke
 
     return invoke(words)
