@@ -169,7 +169,9 @@ class Creation:
                 f"{_ALREADY}: {self.container.id}",
                 hint="choose another id, or delete that container first",
             )
-        self.container.tear_down(state, keep_lock=True)
+        from .deletion import tear_down
+
+        tear_down(self.container, state, keep_lock=True)
 
     def _first_state(self, setting: Setting) -> State:
         return State(

@@ -42,14 +42,14 @@ def preload() -> None:
     import encodings.ascii
     import shutil
 
-    from . import creation, execute, lifecycle, network, seccomp
+    from . import creation, deletion, execute, lifecycle, network, seccomp
     from .cgroups import disabled, v1, v2
     from .container import removal, volumes
     from .seccomp import library
     from .shim import ending, health, run
 
-    del creation, execute, lifecycle, network, seccomp, disabled, v1, v2, removal, volumes
-    del library, ending, health, run, encodings, shutil
+    del creation, deletion, execute, lifecycle, network, seccomp, disabled, v1, v2, removal
+    del volumes, library, ending, health, run, encodings, shutil
     gc.collect()
     gc.freeze()
 

@@ -9,7 +9,7 @@ Only ``creating`` and ``created`` are ever written down. Whether a container run
 stopped is asked of the kernel each time, so no command that was killed half way can leave a status
 behind that is not true: init holds the start FIFO open exactly as long as it waits.
 
-See: runtime.md, Lifecycle. Next: ``creation.py`` and, for ``exec``, ``execute.py``.
+See: runtime.md, Lifecycle. Next: ``creation.py``, ``deletion.py``; for ``exec``, ``execute.py``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from __future__ import annotations
 import errno
 import os
 import select
-import time
 
 from .cgroups import open_driver
-from .errors import MinirunError, NotFoundError, StateError
+from .errors import MinirunError, StateError
 from .record import Record, replace
 from .state import Directory, State, hook_state, is_alive
 
@@ -118,30 +117,6 @@ class Container:
         """Return the container's control group."""
         return open_driver(self.host, state.cgroup, manager=state.cgroup_manager)
 
-    def pids(self, state: State) -> list[int]:
-        """Return every process of the container, as seen from here.
-
-        Without a control group they are known by their PID namespace; where that is shared with
-        the host, only init is.
-        """
-        if state.cgroup_manager != "disabled":
-            return self.driver(state).pids() if self._owns_group(state) else []
-        if state.status in ("stopped", "creating"):
-            return []
-        init = _pid_namespace(state.pid)
-        if init in (0, _pid_namespace(os.getpid())):
-            return [state.pid]
-        numbers = (int(name) for name in os.listdir("/proc") if name.isdecimal())
-        return sorted(pid for pid in numbers if _pid_namespace(pid) == init)
-
-    def _owns_group(self, state: State) -> bool:
-        """Whether who is in the group may be killed; see ``ownership.py``."""
-        if is_alive(state.pid, state.start_time) or not self.driver(state).pids():
-            return True
-        from .ownership import owns_group
-
-        return owns_group(self.directory)
-
     # ── creating ──────────────────────────────────────────────────────────────────────────────
 
     def create(
@@ -233,7 +208,9 @@ class Container:
         try:
             run_hooks(kind, hooks, hook_state(state))
         except MinirunError:
-            self._kill_everything(state)
+            from .deletion import kill_everything
+
+            kill_everything(self, state)
             raise
 
     def kill(self, signum: int, *, everybody: bool = False) -> None:
@@ -244,8 +221,10 @@ class Container:
         """
         state = self.state()
         if everybody:
-            for pid in self.pids(state):
-                _signal_pid(pid, signum)
+            from .ownership import processes
+
+            for pid in processes(self, state):
+                signal_pid(pid, signum)
             return
         if state.status in ("stopped", "creating"):
             raise StateError("container not running")
@@ -292,75 +271,9 @@ class Container:
             StateError: it still runs, and ``force`` was not given.
             NotFoundError: no such container; not an error with ``force``.
         """
-        try:
-            self._delete(force=force)
-        except NotFoundError:
-            if not force:
-                raise
+        from .deletion import delete  # nobody else needs it
 
-    def _delete(self, *, force: bool) -> None:
-        if force:
-            # A start keeps the lock until execve, and a startContainer hook may never end.
-            state = self.directory.read()
-            if is_alive(state.pid, state.start_time):
-                _signal_pid(state.pid, signal.SIGKILL)
-        with self.directory.lock():
-            state = self.state()
-            if state.status not in ("stopped", "created") and not force:
-                raise StateError(
-                    f"cannot delete container {self.id} that is not stopped: {state.status}",
-                    hint="stop it first, or use --force",
-                )
-            self._kill_everything(state)
-            self.tear_down(state)
-
-    def _kill_everything(self, state: State) -> None:
-        """Kill init and whoever else is in the group, and wait until they are gone."""
-        driver = self.driver(state)
-        with driver.claim:  # nobody moves in between the look and the kill
-            if state.pid and is_alive(state.pid, state.start_time):
-                _signal_pid(state.pid, signal.SIGKILL)
-            elif not self._owns_group(state):
-                return
-            driver.kill()
-        deadline = time.monotonic() + 10
-        while is_alive(state.pid, state.start_time) or driver.pids(recursive=True):
-            if time.monotonic() > deadline:
-                raise StateError(
-                    f"container {self.id} did not die within 10 s of SIGKILL",
-                    hint="a process in state D waits for a device: see ps -o pid,stat,wchan",
-                )
-            time.sleep(0.002)
-
-    def tear_down(self, state: State, *, keep_lock: bool = False) -> None:
-        """Remove the group and the directory, then tell the poststop hooks.
-
-        Args:
-            state: as it was read under the lock.
-            keep_lock: leave the directory and its lock to a create that takes over the id.
-        """
-        driver = self.driver(state)
-        with driver.claim:
-            if self._owns_group(state):
-                if state.status != "creating" or driver.exists():
-                    driver.kill()
-                driver.delete()
-        if os.path.exists(self.directory.file("resctrl")):
-            from .cgroups.resctrl import remove_noted
-
-            remove_noted(self.directory.path)
-        hooks = self.directory.read_hooks().poststop
-        if keep_lock:
-            self.directory.clear()
-        else:
-            self.directory.remove()
-        for hook in hooks:
-            from .hooks import run_hooks
-
-            try:
-                run_hooks("poststop", (hook,), hook_state(replace(state, status="stopped")))
-            except MinirunError:
-                continue  # runtime.md: a warning, and the remaining hooks still run
+        delete(self, force=force)
 
 
 def containers(root: str, host: Host) -> list[State]:
@@ -378,15 +291,8 @@ def containers(root: str, host: Host) -> list[State]:
     return found
 
 
-def _pid_namespace(pid: int) -> int:
-    """Return the inode of a process's PID namespace; 0 where it is gone or hidden from us."""
-    try:
-        return os.stat(f"/proc/{pid}/ns/pid").st_ino
-    except OSError:
-        return 0
-
-
-def _signal_pid(pid: int, signum: int) -> None:
+def signal_pid(pid: int, signum: int) -> None:
+    """Send a signal; to nobody where the process is gone."""
     try:
         os.kill(pid, signum)
     except ProcessLookupError:

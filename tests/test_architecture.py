@@ -32,6 +32,7 @@ LAYERS = (
         "ownership",
         "lifecycle",
         "creation",
+        "deletion",
         "execute",
         "rootless",
         "shim",

@@ -99,12 +99,14 @@ def top_command(name: str, options: tuple[str, ...]) -> int:
     """Show the processes of a container, as ps(1) of the host prints them."""
     import subprocess
 
+    from ..ownership import processes
+
     home = default_home()
     record = find(home, name)
     if record.state.status not in ("running", "paused"):
         raise StateError(f"container {record.id[:12]} is not running")
     container = home.place(record.id).container()
-    pids = set(container.pids(container.state()))
+    pids = set(processes(container, container.state()))
     try:
         listed = subprocess.run(
             ["ps", *(options or ("-ef",))], capture_output=True, text=True, check=False

@@ -10,6 +10,7 @@ import sys
 from ..errors import MinirunError, UsageError
 from ..host import probe
 from ..lifecycle import Container
+from ..ownership import processes
 from ..quickjson import compact
 from .words import VALUE
 
@@ -31,7 +32,7 @@ def main(call: Call, report: Report) -> int:
     if not call.words:
         raise UsageError('"ps" requires a container id')
     container = Container(call.root, call.words[0], probe())
-    pids = container.pids(container.state())
+    pids = processes(container, container.state())
     form = call.text("format", "table")
     if form == "json":
         text = compact(pids or None) + "\n"

@@ -14,6 +14,7 @@ import pytest
 
 from minirun.errors import StepError
 from minirun.lifecycle import Container
+from minirun.ownership import processes
 from minirun.steps.base import Step
 from tests.integration.engine_lab import kill_hard
 from tests.integration.lifecycle_lab import Json, Lab, footprint, fork
@@ -73,7 +74,7 @@ def test_deleting_the_one_that_ended_leaves_its_successor_alone(lab: Lab, config
     first = running(lab, config)
     kill_hard(first.state().pid)
     second = running(lab, config)
-    assert first.pids(first.state()) == []
+    assert processes(first, first.state()) == []
     first.delete()
     assert second.state().status == "running"
     second.delete(force=True)
