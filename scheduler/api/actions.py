@@ -32,8 +32,9 @@ _ONE = {200: DeploymentView}
 )
 def scale_deployment(call: Call[ScaleBody, NoQuery]) -> Reply:
     """Ask for another number of replicas."""
-    deployments.scale(call.control, call.name, call.body.replicas, call.request)
-    return answer_with(call.control, call.name)
+    return answer_with(
+        call.control, deployments.scale(call.control, call.name, call.body.replicas, call.request)
+    )
 
 
 @operation(
@@ -48,8 +49,10 @@ def scale_deployment(call: Call[ScaleBody, NoQuery]) -> Reply:
 )
 def rollback_deployment(call: Call[RollbackBody, NoQuery]) -> Reply:
     """Go back to an earlier revision."""
-    deployments.rollback(call.control, call.name, call.body.revision, call.request)
-    return answer_with(call.control, call.name)
+    return answer_with(
+        call.control,
+        deployments.rollback(call.control, call.name, call.body.revision, call.request),
+    )
 
 
 def _plain(
@@ -70,33 +73,32 @@ def _plain(
 @_plain("restart")
 def restart_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Replace every replica, as gently as an update does."""
-    deployments.restart(call.control, call.name, call.request)
-    return answer_with(call.control, call.name)
+    return answer_with(call.control, deployments.restart(call.control, call.name, call.request))
 
 
 @_plain("pause")
 def pause_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Hold a rollout, or a schedule, where it is."""
-    deployments.pause(call.control, call.name, call.request, paused=True)
-    return answer_with(call.control, call.name)
+    return answer_with(
+        call.control, deployments.pause(call.control, call.name, call.request, paused=True)
+    )
 
 
 @_plain("resume")
 def resume_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Let a paused deployment go on."""
-    deployments.pause(call.control, call.name, call.request, paused=False)
-    return answer_with(call.control, call.name)
+    return answer_with(
+        call.control, deployments.pause(call.control, call.name, call.request, paused=False)
+    )
 
 
 @_plain("promote")
 def promote_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Let the canary have all requests."""
-    deployments.promote(call.control, call.name, call.request)
-    return answer_with(call.control, call.name)
+    return answer_with(call.control, deployments.promote(call.control, call.name, call.request))
 
 
 @_plain("run")
 def run_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Begin a run of a job or cron now."""
-    deployments.run(call.control, call.name, call.request)
-    return answer_with(call.control, call.name)
+    return answer_with(call.control, deployments.run(call.control, call.name, call.request))

@@ -8,10 +8,11 @@ from flask import Blueprint
 from pydantic import Field
 
 from ..control import Control, deployments
-from ..control.context import missing
+from ..control.deployments import Written
 from ..control.preview import preview
 from ..control.problems import refuse
 from ..control.status import status_of
+from ..entry import Entry
 from ..model import Deployment, Kind
 from ..store import Scope
 from . import reading
@@ -57,7 +58,8 @@ def list_deployments(call: Call[NoBody, ListQuery]) -> object:
     names = sorted(name for name, e in entries.items() if _is_asked_for(e.deployment, call.query))
     page = [name for name in names if name > call.query.after][: call.query.limit]
     last = page[-1] if page and page[-1] != names[-1] else None
-    items = tuple(view for name in page if (view := _view(call.control, name)))
+    found = map(call.control.store.entry, page)
+    items = tuple(_view(call.control, entry, number) for entry, number in found if entry)
     return Listed[DeploymentView].model_construct(items=items, next=last)
 
 
@@ -71,33 +73,28 @@ def _is_asked_for(deployment: Deployment, query: ListQuery) -> bool:
     )
 
 
-def _view(control: Control, name: str) -> DeploymentView | None:
-    entry, generation = control.store.entry(name)
-    if entry is None:
-        return None
+def _view(control: Control, entry: Entry, generation: int) -> DeploymentView:
     return DeploymentView.model_construct(
-        name=name,
+        name=entry.deployment.name,
         generation=generation,
         spec=spec_of(entry.deployment),
         status=status_of(entry, control.observed()),
     )
 
 
-def answer_with(control: Control, name: str, status: int = 200) -> Reply:
-    """Return a deployment as it is now, with its ETag."""
-    view = _view(control, name)
-    if view is None:
-        raise missing(name)
+def answer_with(control: Control, written: Written, status: int = 200) -> Reply:
+    """Return a deployment as a write left it, with its ETag."""
+    view = _view(control, written.entry, written.generation)
     headers = {"ETag": f'"{view.generation}"'}
     if status == 201:
-        headers["Location"] = f"/v1/deployments/{name}"
+        headers["Location"] = f"/v1/deployments/{view.name}"
     return Reply(view, status, headers)
 
 
 @operation(bp, "GET", "/deployments/<name>", scope=Scope.READ, answers=_ONE)
 def get_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Return a deployment; its generation is the ETag."""
-    return answer_with(call.control, call.name)
+    return answer_with(call.control, Written(*call.control.entry(call.name)))
 
 
 # ---- ask ----------------------------------------------------------------------------------------
@@ -119,8 +116,8 @@ def put_deployment(call: Call[DeploymentSpec, ApplyQuery]) -> Reply:
     wanted = deployment_of(call.body, _named(call.name, call.body))
     if call.query.dry_run:
         return _dry_run(call.control, wanted, call.request)
-    is_new = deployments.put(call.control, wanted, call.request)
-    return answer_with(call.control, call.name, 201 if is_new else 200)
+    written = deployments.put(call.control, wanted, call.request)
+    return answer_with(call.control, written, 201 if written.is_new else 200)
 
 
 @operation(
@@ -146,8 +143,9 @@ def patch_deployment(call: Call[DeploymentPatch, ApplyQuery]) -> Reply:
     if call.query.dry_run:
         before, _ = call.control.entry(call.name)
         return _dry_run(call.control, merge(before.deployment), call.request)
-    deployments.patch(call.control, call.name, merge, call.request)
-    return answer_with(call.control, call.name)
+    return answer_with(
+        call.control, deployments.patch(call.control, call.name, merge, call.request)
+    )
 
 
 def _named(name: str, spec: DeploymentSpec) -> str:
@@ -184,5 +182,5 @@ def _dry_run(control: Control, wanted: Deployment, request: deployments.Request)
 )
 def delete_deployment(call: Call[NoBody, NoQuery]) -> Reply:
     """Let a deployment go; it can be seen until its last replica has gone."""
-    deployments.delete(call.control, call.name, call.request)
-    return answer_with(call.control, call.name, 202)
+    written = deployments.delete(call.control, call.name, call.request)
+    return answer_with(call.control, written, 202)

@@ -68,5 +68,5 @@ class Control:
 
 def missing(name: str) -> ScheduleError:
     """Return the error for a deployment that does not exist."""
-    hint = "list them: minisched get"
+    hint = "list them: minisched get deployments"
     return ScheduleError(f"there is no deployment {name}", status=404, hint=hint)

@@ -2,7 +2,9 @@
 
 A decision is made on what the store holds while nobody else may write, so two people who scale the
 same deployment are served one after the other; with ``if_match`` the second is refused instead.
-Asking for what is there already writes nothing, so a request that is sent twice does no harm.
+Asking for what is there already writes nothing, so a request that is sent twice does no harm. What
+is answered is what the write left behind: a later look could be of somebody else's write, or of
+nothing, and its generation would let the next ``if_match`` undo what nobody has seen.
 
 Next: ``preview.py``.
 """
@@ -57,8 +59,34 @@ class Request:
         return None if expected is None else {name: expected}
 
 
-def put(control: Control, deployment: Deployment, request: Request) -> bool:
-    """Create or change a deployment; return whether it is new.
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A deployment as a write left it, whatever has become of it since."""
+
+    entry: Entry
+    generation: int
+    is_new: bool = False
+
+
+def _write(
+    control: Control, name: str, decide: Callable[[Desired], Change], request: Request
+) -> Written:
+    """Do one write, and return what it left behind."""
+    left = []
+
+    def noting(desired: Desired) -> Change:
+        change = decide(desired)
+        entry = change.entries.get(name) or desired.entries[name]
+        is_new = name not in desired.entries
+        left.append(Written(entry, control.store.generation(name), is_new))
+        return change
+
+    numbers = control.store.transact(noting, if_match=request.conditions(name))
+    return replace(left[0], generation=numbers.get(name, left[0].generation))
+
+
+def put(control: Control, deployment: Deployment, request: Request) -> Written:
+    """Create or change a deployment.
 
     Raises:
         ScheduleError: it cannot be accepted (422), or not from this caller (403), is being deleted
@@ -66,7 +94,6 @@ def put(control: Control, deployment: Deployment, request: Request) -> bool:
     """
     admit(control, deployment)
     name, now = deployment.name, control.clock()
-    made = []
 
     def decide(desired: Desired) -> Change:
         find_names(control, desired, deployment)
@@ -76,19 +103,17 @@ def put(control: Control, deployment: Deployment, request: Request) -> bool:
         if before is None:
             if request.match.exists:
                 raise _not_there(name)
-            made.append(name)
             serial = control.store.next_serial(name)
             entry = apply.created(deployment, now, f"created by {request.by}", serial)
             return _change(entry, "created", "revision 1", request)
         return _applied(before, deployment, now, request)
 
-    control.store.transact(decide, if_match=request.conditions(name))
-    return bool(made)
+    return _write(control, name, decide, request)
 
 
 def patch(
     control: Control, name: str, merge: Callable[[Deployment], Deployment], request: Request
-) -> None:
+) -> Written:
     """Change a deployment by what ``merge`` makes of it as it is now.
 
     Raises:
@@ -104,7 +129,7 @@ def patch(
         check_paths(control, before.deployment, wanted, is_admin=request.is_admin)
         return _applied(before, wanted, now, request)
 
-    control.store.transact(decide, if_match=request.conditions(name))
+    return _write(control, name, decide, request)
 
 
 def _applied(before: Entry, deployment: Deployment, now: float, request: Request) -> Change:
@@ -136,7 +161,7 @@ def _not_there(name: str) -> ScheduleError:
 # ---- what is done to one that exists ------------------------------------------------------------
 
 
-def edit(control: Control, name: str, kind: str, change: Edit, request: Request) -> None:
+def edit(control: Control, name: str, kind: str, change: Edit, request: Request) -> Written:
     """Change an entry that is not being deleted, and tell of it.
 
     Raises:
@@ -152,7 +177,7 @@ def edit(control: Control, name: str, kind: str, change: Edit, request: Request)
             return Change()
         return _change(entry, kind, _difference(before, entry), request)
 
-    control.store.transact(decide, if_match=request.conditions(name))
+    return _write(control, name, decide, request)
 
 
 def _difference(before: Entry, after: Entry) -> str:
@@ -167,7 +192,7 @@ def _difference(before: Entry, after: Entry) -> str:
     return ""
 
 
-def scale(control: Control, name: str, replicas: int, request: Request) -> None:
+def scale(control: Control, name: str, replicas: int, request: Request) -> Written:
     """Ask for another number of replicas."""
 
     def change(entry: Entry) -> Entry:
@@ -183,7 +208,7 @@ def scale(control: Control, name: str, replicas: int, request: Request) -> None:
 
     if not 0 <= replicas <= MOST_REPLICAS:
         raise refuse("/replicas", f"{replicas} is not between 0 and {MOST_REPLICAS}")
-    edit(control, name, "scale-requested", change, request)
+    return edit(control, name, "scale-requested", change, request)
 
 
 def _with(control: Control, entry: Entry, deployment: Deployment) -> Entry:
@@ -192,16 +217,16 @@ def _with(control: Control, entry: Entry, deployment: Deployment) -> Entry:
     return apply.applied(entry, deployment, control.clock())
 
 
-def pause(control: Control, name: str, request: Request, *, paused: bool) -> None:
+def pause(control: Control, name: str, request: Request, *, paused: bool) -> Written:
     """Hold a rollout or a schedule where it is, or let it go on."""
 
     def change(entry: Entry) -> Entry:
         return _with(control, entry, replace(entry.deployment, paused=paused))
 
-    edit(control, name, "paused" if paused else "resumed", change, request)
+    return edit(control, name, "paused" if paused else "resumed", change, request)
 
 
-def restart(control: Control, name: str, request: Request) -> None:
+def restart(control: Control, name: str, request: Request) -> Written:
     """Replace every replica by a new one of the same template, as gently as an update."""
     token = secrets.token_hex(4)
 
@@ -212,31 +237,37 @@ def restart(control: Control, name: str, request: Request) -> None:
         deployment = replace(entry.deployment, template=template)
         return apply.applied(entry, deployment, control.clock(), f"restarted by {request.by}")
 
-    edit(control, name, "restart-requested", change, request)
+    return edit(control, name, "restart-requested", change, request)
 
 
-def rollback(control: Control, name: str, to: int | None, request: Request) -> None:
+def rollback(control: Control, name: str, to: int | None, request: Request) -> Written:
     """Go back to an earlier revision, or to the one before."""
-    edit(
-        control,
-        name,
-        "rollback-requested",
-        lambda entry: apply.rolled_back(entry, control.clock(), to),
-        request,
-    )
+
+    def change(entry: Entry) -> Entry:
+        return apply.rolled_back(entry, control.clock(), to)
+
+    return edit(control, name, "rollback-requested", change, request)
 
 
-def promote(control: Control, name: str, request: Request) -> None:
+def promote(control: Control, name: str, request: Request) -> Written:
     """Let the canary have all requests."""
-    edit(control, name, "promoted", lambda entry: apply.promote(entry, control.clock()), request)
+
+    def change(entry: Entry) -> Entry:
+        return apply.promote(entry, control.clock())
+
+    return edit(control, name, "promoted", change, request)
 
 
-def run(control: Control, name: str, request: Request) -> None:
+def run(control: Control, name: str, request: Request) -> Written:
     """Begin a run of a job or cron now."""
-    edit(control, name, "job-started", lambda entry: apply.ran(entry, control.clock()), request)
+
+    def change(entry: Entry) -> Entry:
+        return apply.ran(entry, control.clock())
+
+    return edit(control, name, "job-started", change, request)
 
 
-def delete(control: Control, name: str, request: Request) -> None:
+def delete(control: Control, name: str, request: Request) -> Written:
     """Let a deployment go; it is there until its last replica has gone.
 
     Raises:
@@ -249,4 +280,4 @@ def delete(control: Control, name: str, request: Request) -> None:
             return Change()
         return _change(apply.deleted(before), "delete-requested", "", request)
 
-    control.store.transact(decide, if_match=request.conditions(name))
+    return _write(control, name, decide, request)

@@ -17,7 +17,7 @@ from ..api.operation import control_of_app
 from ..auth import Caller
 from ..control import Control
 from ..control import deployments as change
-from ..control.deployments import Request
+from ..control.deployments import Request, Written
 from ..control.problems import refuse
 from ..store import Scope
 from . import layout, pages
@@ -33,7 +33,7 @@ from .session import (
 )
 
 bp = layout.room("forms")
-Work = Callable[[Control, str, Request], None]
+Work = Callable[[Control, str, Request], Written]
 
 
 def _found(where: str) -> Response:
@@ -73,14 +73,13 @@ def logout() -> Response:
 # ---- what ---------------------------------------------------------------------------------------
 
 
-def _scale(control: Control, name: str, by: Request) -> None:
-    change.scale(control, name, _number("replicas"), by)
+def _scale(control: Control, name: str, by: Request) -> Written:
+    return change.scale(control, name, _number("replicas"), by)
 
 
-def _roll_back(control: Control, name: str, by: Request) -> None:
-    change.rollback(
-        control, name, _number("revision") if request.form.get("revision") else None, by
-    )
+def _roll_back(control: Control, name: str, by: Request) -> Written:
+    to = _number("revision") if request.form.get("revision") else None
+    return change.rollback(control, name, to, by)
 
 
 def _number(field: str) -> int:
