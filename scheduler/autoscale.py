@@ -134,10 +134,14 @@ def _cautious(
     current = scale.desired or 0
     scale, wanted = kpa(spec, scale, asked, at.ready, now)
     scale = replace(scale, idle_since=_idle_since(scale, asked, traffic, at, now))
+    # What is remembered is what was asked for, before the limit on how fast: else every halving
+    # would be waited for as long as the first.
+    needed = wanted if scale.panic_since is not None else min(wanted, asked.stable)
     # A model that still loads has answered nothing, and that nobody asks for it yet says nothing.
     if asked.missing or not at.ready:
-        wanted = max(wanted, current)
-    scale, wanted = _stabilised(spec, scale, wanted, current, at, now)
+        wanted = needed = max(wanted, current)
+    scale, highest = _stabilised(spec, scale, needed, current, at, now)
+    wanted = max(wanted, highest)
     if wanted == 0 and current > 0:
         wanted = _zero(spec, scale, now)
     wanted = _bounded(spec, wanted)

@@ -161,6 +161,19 @@ def test_decide_halves_at_most_in_a_tick() -> None:
     assert scale.desired == 8
 
 
+def test_decide_waits_once_and_not_at_every_halving() -> None:
+    """What if six replicas are idle: a minute later there are 3, and at the next ticks 1 and 0."""
+    scale = run(Scale(desired=6), SPEC, traffic(0.0), 0.0)
+    for now in range(2, 62, 2):
+        assert scale.desired == 6
+        scale = run(scale, SPEC, traffic(0.0), float(now))
+    steps = []
+    for now in range(62, 68, 2):
+        scale = run(scale, SPEC, traffic(0.0), float(now))
+        steps.append(scale.desired)
+    assert steps == [1, 0, 0]
+
+
 def test_decide_goes_to_zero_after_an_idle_window_and_the_grace() -> None:
     scale = Scale(desired=1)
     for now in range(0, 30, 2):
