@@ -42,6 +42,7 @@ SINCE: Mapping[str, tuple[int, int]] = {
     "mount_setattr": (5, 12),
     "idmapped_mounts": (5, 12),
     "cgroup_kill": (5, 14),
+    "seccomp_wait_killable": (5, 19),
     "pidfd_exit_info": (6, 15),  # the exit code of a child that somebody else waited for
 }
 

@@ -56,6 +56,7 @@ PROPAGATIONS = {
 _SUPERBLOCK = frozenset(
     ("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "iversion")
 )
+#: What is so anyway. What the kernel has to say of a mount is told to us, neither loud nor silent.
 _OFF = frozenset(("async", "nolazytime", "nomand", "noiversion", "loud", "silent", "defaults"))
 
 
@@ -100,8 +101,8 @@ def parse(words: tuple[str, ...]) -> MountOptions:
 def known_options() -> tuple[str, ...]:
     """Return every option word that is not file-system data, sorted, for ``features``."""
     recursive = {f"r{word}" for word in _ATTRIBUTES}
-    requests = {"bind", "rbind", "idmap", "ridmap", "tmpcopyup", "defaults"}
-    return tuple(sorted({*_ATTRIBUTES, *recursive, *PROPAGATIONS, *_SUPERBLOCK, *requests}))
+    requests = {"bind", "rbind", "idmap", "ridmap", "tmpcopyup"}
+    return tuple(sorted({*_ATTRIBUTES, *recursive, *PROPAGATIONS, *_SUPERBLOCK, *_OFF, *requests}))
 
 
 def _combine(

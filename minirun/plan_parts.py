@@ -243,8 +243,6 @@ def _mount_cgroup(
     destination: str, options: MountOptions, spec: Spec, host: Host, setting: Setting
 ) -> Step:
     """Version 2 is one file system, version 1 a directory of them."""
-    # What else an engine passes here (``relatime``, names of controllers) is not for a new mount.
-    options = replace(options, data=())
     if host.cgroup_mode != "v2":
         return mounts.MountCgroup1(destination, options, _groups_by_path(setting, host))
     tree = host.cgroup2.own if host.cgroup2 else "/sys/fs/cgroup"

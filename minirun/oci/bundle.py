@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: What create and run have in common.
 OPTIONS = {
     "bundle": VALUE,
+    "config": VALUE,
     "console-socket": VALUE,
     "pidfd-socket": VALUE,
     "pid-file": VALUE,
@@ -51,7 +52,7 @@ def make(call: Call, report: Report, host: Host, *, detach: bool) -> tuple[Conta
     kept, environment = kept_descriptors(call)
     container = Container(call.root, call.container_id(), host)
     bundle = os.path.abspath(call.text("bundle", "."))
-    spec = _with_environment(load(bundle), environment)
+    spec = _with_environment(load(bundle, call.text("config")), environment)
     terminal = spec.process is not None and spec.process.terminal
     require_console(call, terminal=terminal, detach=detach)
     request = Request(
@@ -76,19 +77,25 @@ def make(call: Call, report: Report, host: Host, *, detach: bool) -> tuple[Conta
     return container, spec, master
 
 
-def load(bundle: str) -> Spec:
+def load(bundle: str, config: str = "") -> Spec:
     """Return the spec of a bundle.
 
+    Args:
+        bundle: its directory.
+        config: a file to take in place of its config.json, as with crun.
+
     Raises:
-        UsageError: there is no config.json.
+        UsageError: there is no such file.
         SpecError: it is not what the specification says.
     """
+    path = os.path.abspath(config or f"{bundle}/config.json")
     try:
-        with open(f"{bundle}/config.json", encoding="utf-8") as file:
+        with open(path, encoding="utf-8") as file:
             held = parse_json(file.read(), "$")
     except FileNotFoundError as error:
+        folder, name = os.path.split(path)
         raise UsageError(
-            f"JSON specification file config.json not found in {bundle}",
+            f"JSON specification file {name} not found in {folder}",
             hint="--bundle names the directory; minirun-oci spec writes one",
         ) from error
     spec = decode(Spec, held)

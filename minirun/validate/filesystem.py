@@ -5,6 +5,7 @@ See: config.md, Root and Mounts; config-linux.md, Devices. Pure. Next: ``plan.py
 
 from __future__ import annotations
 
+from ..mount_options import parse
 from .isolation import check_ranges
 from .rules import absolute, in_range, items, one_of, plain, refuse
 
@@ -50,8 +51,22 @@ def check_mount(path: str, mount: Mount) -> None:
     is_bind = mount.type == "bind" or bool(options & _BINDS)
     if is_bind and not mount.source:
         refuse(f"{path}.source", "a bind mount needs something to bind", "a path of the host")
+    _options(path, mount, is_bind=is_bind)
     _covers_kernel_tree(path, mount, destination, is_bind=is_bind)
     _id_mapped(path, mount, options, is_bind=is_bind)
+
+
+def _options(path: str, mount: Mount, *, is_bind: bool) -> None:
+    """Refuse words that could have no effect: a file system that is there already has its own."""
+    options = parse(mount.options)
+    if "remount" in options.data:
+        refuse(f"{path}.options", "nothing can be remounted", "give one mount all its options")
+    if options.tmpcopyup and (is_bind or mount.type != "tmpfs"):
+        refuse(f"{path}.options", "tmpcopyup fills a tmpfs, and this is none")
+    if options.data and (is_bind or mount.type in ("cgroup", "cgroup2")):
+        kind = "bind" if is_bind else mount.type
+        problem = f"{options.data[0]!r} is no option of a {kind} mount"
+        refuse(f"{path}.options", problem, "an option of a file system goes with its first mount")
 
 
 def _covers_kernel_tree(path: str, mount: Mount, destination: str, *, is_bind: bool) -> None:

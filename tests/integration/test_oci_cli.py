@@ -53,6 +53,18 @@ def test_run_returns_what_the_program_returned(oci: Runtime, command: str, code:
     assert oci.run("list", "--quiet").stdout == ""
 
 
+def test_config_takes_the_place_of_the_bundles(oci: Runtime, tmp_path: Path) -> None:
+    """A relative path starts where the caller is, and the root file system still in the bundle."""
+    oci.config(args=["sh", "-c", "exit 7"])
+    (tmp_path / "other.json").write_text((oci.bundle / "config.json").read_text())
+    oci.config(args=["sh", "-c", "exit 8"])
+    words = ("run", "--bundle", str(oci.bundle), "--config", "other.json", "web")
+    assert oci.run(*words, cwd=tmp_path).returncode == 7
+    lost = oci.run("run", "--config", "/lost/my.json", "web")
+    assert lost.returncode == 1
+    assert "JSON specification file my.json not found in /lost" in lost.stderr
+
+
 def test_run_forwards_signals(oci: Runtime) -> None:
     oci.config(args=["sh", "-c", SERVE])
     process = subprocess.Popen(

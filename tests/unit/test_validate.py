@@ -160,6 +160,31 @@ REFUSED: list[tuple[str, object, str]] = [
     ("$.mounts", [{"destination": "/a/../..", "type": "tmpfs"}], "$.mounts[0].destination"),
     ("$.mounts", [{"destination": "/", "type": "tmpfs"}], "$.mounts[0].destination"),
     ("$.mounts", [{"destination": "/a", "type": "bind"}], "$.mounts[0].source"),
+    (
+        "$.mounts",
+        [{"destination": "/a", "source": "/", "options": ["bind", "size=1"]}],
+        "$.mounts[0].options",
+    ),
+    (
+        "$.mounts",
+        [{"destination": "/a", "type": "bind", "source": "/", "options": ["sync"]}],
+        "$.mounts[0].options",
+    ),
+    (
+        "$.mounts",
+        [{"destination": "/a", "type": "cgroup", "options": ["nsdelegate"]}],
+        "$.mounts[0].options",
+    ),
+    (
+        "$.mounts",
+        [{"destination": "/a", "type": "tmpfs", "options": ["remount"]}],
+        "$.mounts[0].options",
+    ),
+    (
+        "$.mounts",
+        [{"destination": "/a", "type": "proc", "options": ["tmpcopyup"]}],
+        "$.mounts[0].options",
+    ),
     ("$.mounts", [{"destination": "/proc/", "type": "tmpfs"}], "$.mounts[0].type"),
     ("$.mounts", [{"destination": "/sys", "type": "tmpfs"}], "$.mounts[0].type"),
     (
