@@ -125,22 +125,35 @@ def rolled_back(entry: Entry, now: float, to: int | None = None) -> Entry:
     Raises:
         ScheduleError: there is no such revision (404), or none before this one (409).
     """
-    name, target = entry.deployment.name, entry.rollout.target
-    earlier = [r for r in entry.revisions if r.number != target]
-    if to is not None:
-        earlier = [r for r in entry.revisions if r.number == to]
-        if not earlier:
-            known = ", ".join(str(r.number) for r in entry.revisions)
-            text = f"{name} has no revision {to}"
-            raise ScheduleError(text, status=404, hint=f"it has {known}")
-    if not earlier:
-        raise ScheduleError(f"{name} has no earlier revision", status=409)
-    known_good = [r for r in earlier if r.number == entry.rollout.stable]
-    wanted = (known_good or earlier)[-1]
+    wanted = _earlier(entry) if to is None else _numbered(entry, to)
     deployment = replace(entry.deployment, template=wanted.template)
     entry = _with_revision(replace(entry, deployment=deployment), deployment, "")
     begun = _rolling(entry, now).rollout
     return replace(entry, rollout=replace(begun, stage=Stage.PROGRESSING, reverting=True))
+
+
+def _numbered(entry: Entry, number: int) -> Revision:
+    for revision in entry.revisions:
+        if revision.number == number:
+            return revision
+    known = ", ".join(str(r.number) for r in entry.revisions)
+    text = f"{entry.deployment.name} has no revision {number}"
+    raise ScheduleError(text, status=404, hint=f"it has {known}")
+
+
+def _earlier(entry: Entry) -> Revision:
+    """Return the revision before this one: the one that works, or the last that did not fail."""
+    name, rollout = entry.deployment.name, entry.rollout
+    others = [r for r in entry.revisions if r.number != rollout.target]
+    known_good = [r for r in others if r.number == rollout.stable]
+    unfailed = [r for r in others if not r.failure]
+    if known_good or unfailed:
+        return (known_good or unfailed)[-1]
+    if not others:
+        raise ScheduleError(f"{name} has no earlier revision", status=409)
+    last = others[-1]
+    hint = f"revision {last.number} failed: {last.failure}; say its number to have it all the same"
+    raise ScheduleError(f"{name} has no earlier revision that worked", status=409, hint=hint)
 
 
 def promote(entry: Entry, now: float) -> Entry:

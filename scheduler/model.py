@@ -142,12 +142,16 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A template that was once asked for, under the number it is rolled back to by."""
+    """A template that was once asked for, under the number it is rolled back to by.
+
+    ``failure`` is why its last rollout came to nothing, "" where it did not.
+    """
 
     number: int
     template: Template
     digest: str
     cause: str = ""
+    failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,11 +61,12 @@ def _completed(entry: Entry, tick: Tick) -> Entry:
     done = replace(
         rollout, stage=Stage.COMPLETE, stable=rollout.target, reverting=False, canary_since=0.0
     )
-    return replace(entry, rollout=done)
+    return replace(_marked(entry, ""), rollout=done)
 
 
 def _failed(entry: Entry, reason: str, tick: Tick) -> Entry:
     """Go back where that is wanted and possible; say why in every case."""
+    entry = _marked(entry, reason)
     rollout, on_failure = entry.rollout, entry.deployment.update.on_failure
     can_revert = rollout.stable and rollout.stable != rollout.target and not rollout.reverting
     if can_revert and (on_failure is OnFailure.ROLLBACK or rollout.stage is Stage.CANARY):
@@ -75,14 +76,24 @@ def _failed(entry: Entry, reason: str, tick: Tick) -> Entry:
     return replace(entry, rollout=replace(rollout, stage=Stage.FAILED, reason=reason))
 
 
+def _marked(entry: Entry, failure: str) -> Entry:
+    """Return the entry with what became of its target: nobody wants a failure back."""
+    target = entry.rollout.target
+    revisions = tuple(
+        replace(revision, failure=failure) if revision.number == target else revision
+        for revision in entry.revisions
+    )
+    return replace(entry, revisions=revisions)
+
+
 def reverted(entry: Entry, reason: str, tick: Tick) -> Entry:
     """Return the entry on its way back to its stable revision."""
     rollout = entry.rollout
-    text = f"revision {rollout.target} goes back to {rollout.stable}: {reason}"
+    text = f"revision {rollout.target} was rolled back to {rollout.stable}: {reason}"
     tick.event(entry.deployment.name, "rollback", text)
     template = entry.revision(rollout.stable).template
     deployment = replace(entry.deployment, template=template)
-    return replace(entry, deployment=deployment, rollout=revert(rollout, reason, tick.now))
+    return replace(entry, deployment=deployment, rollout=revert(rollout, text, tick.now))
 
 
 def _worst(standing: list[Standing], entry: Entry) -> str:

@@ -141,8 +141,8 @@ def _ended(now: Mapping[str, Any], target: int) -> bool | None:
     name, state = now["name"], now["status"]
     if state["revision"] != target:
         hint = f"minisched events {name} tells the story"
-        why = f": {one_line(state['reason'])}" if state["reason"] else ""
-        complain(f"{name}: revision {target} was rolled back to {state['revision']}{why}", hint)
+        why = state["reason"] or f"revision {target} was rolled back to {state['revision']}"
+        complain(f"{name}: {one_line(why)}", hint)
         return False
     if state["state"] == "failed":
         complain(f"{name}: {one_line(state['reason'])}", f"minisched describe {name} shows more")

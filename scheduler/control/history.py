@@ -17,7 +17,10 @@ _LOOK_BACK = 1000
 
 @dataclass(frozen=True, slots=True)
 class RevisionStatus:
-    """A template that was once asked for; ``current`` is wanted now, ``stable`` last worked."""
+    """A template that was once asked for; ``current`` is wanted now, ``stable`` last worked.
+
+    ``failure`` is why its last rollout came to nothing.
+    """
 
     number: int
     digest: str
@@ -25,6 +28,7 @@ class RevisionStatus:
     cause: str
     current: bool
     stable: bool
+    failure: str = ""
 
 
 def revisions(entry: Entry) -> tuple[RevisionStatus, ...]:
@@ -38,6 +42,7 @@ def revisions(entry: Entry) -> tuple[RevisionStatus, ...]:
             revision.cause,
             revision.number == rollout.target,
             revision.number == rollout.stable,
+            revision.failure,
         )
         for revision in entry.revisions
     )

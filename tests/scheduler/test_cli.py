@@ -82,6 +82,9 @@ def test_apply_says_that_a_revision_was_rolled_back(sched: Desk) -> None:
     assert "hint: minisched events web tells the story" in said
     sched("rollout", "status", "web")
     assert sched.rows("get", "deployments")[0][:2] == ["web", "running"]
+    assert "exited with 1" in sched("rollout", "history", "web")
+    said = sched("rollout", "undo", "web", code=125)
+    assert "web has no earlier revision that worked\nhint: revision 2 failed: " in said
 
 
 def test_apply_gives_up_in_time_and_says_where_to_look(sched: Desk) -> None:

@@ -37,7 +37,8 @@ def test_rollout_of_a_bad_image_reverts_itself(image: str) -> None:
     took = world.run_until(lambda: "rolled-back" in world.kinds(), 90.0)
     assert took <= QUICK.progress_deadline_s + 10
     assert world.entry().deployment.template.image == "good"
-    assert world.entry().rollout.reason.startswith("no progress for 30 s")
+    said = "revision 2 was rolled back to 1: no progress for 30 s"
+    assert world.entry().rollout.reason.startswith(said)
     assert world.serving() == 2
 
 
@@ -75,6 +76,31 @@ def test_rollback_by_hand_to_what_does_not_work_stays_there() -> None:
     world.run_until(lambda: world.entry().rollout.stage is Stage.FAILED, 120.0)
     assert world.entry().rollout.target == 1
     assert world.serving() == 1, "what works goes on"
+
+
+def test_rollback_by_hand_passes_over_what_has_failed() -> None:
+    """What if a bad revision has just rolled itself back: before it is not what came before."""
+    world = settled(replicas=1)
+    world.apply(deployment(image="crash", replicas=1))
+    world.run_until(lambda: "rolled-back" in world.kinds(), 90.0)
+    with pytest.raises(ScheduleError, match="no earlier revision that worked") as refused:
+        apply.rolled_back(world.entry(), 0.0)
+    assert "revision 2 failed: no progress for 30 s; exited with 1" in refused.value.hint
+    world.apply(deployment(image="good:3", replicas=1))
+    world.run_until(lambda: world.entry().rollout.stable == 3)
+    assert apply.rolled_back(world.entry(), 0.0).rollout.target == 1
+    assert apply.rolled_back(world.entry(), 0.0, to=2).rollout.target == 2
+
+
+def test_revision_that_works_in_the_end_has_not_failed() -> None:
+    world = settled(replicas=1)
+    hasty = replace(QUICK, progress_deadline_s=5.0)
+    world.apply(deployment(image="slow", replicas=1, update=hasty))
+    world.run_until(lambda: "rolled-back" in world.kinds())
+    assert world.entry().revision(2).failure == "no progress for 5 s"
+    world.apply(deployment(image="slow", replicas=1))
+    world.run_until(lambda: world.entry().rollout.stable == 2)
+    assert [r.failure for r in world.entry().revisions] == ["", ""]
 
 
 def test_rollout_to_a_known_revision_takes_its_number_back() -> None:
