@@ -21,7 +21,7 @@ from stage import in_child
 from minirun.cgroups import open_driver
 from minirun.cgroups.resources import writes
 from minirun.host import probe
-from minirun.spec import Memory, Pids, Resources
+from minirun.spec_resources import Memory, Pids, Resources
 
 MEGABYTE = 1 << 20
 

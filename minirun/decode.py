@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 
     R = TypeVar("R", bound=Record)
 
+# The name in an annotation is the range that is checked.
+U16 = int
+U32 = int
+U64 = int
+I64 = int
+
 _RANGES = {
     "U16": (0, 2**16 - 1),
     "U32": (0, 2**32 - 1),

@@ -95,7 +95,7 @@ def tear_down(container: Container, state: State, *, keep_lock: bool = False) ->
         from .cgroups.resctrl import remove_noted
 
         remove_noted(directory.path)
-    hooks = directory.read_hooks().poststop
+    hooks = directory.read_hooks("poststop")
     if keep_lock:
         directory.clear()
     else:

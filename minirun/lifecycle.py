@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from .host import Host
     from .plan import Plan, Setting
     from .runner import Observer
-    from .spec import Resources, Spec
+    from .spec import Spec
+    from .spec_resources import Resources
     from .steps.overlay import Overlay
 else:
     # The C half has all that is needed; the Python half builds enums for 3 ms.
@@ -200,7 +201,7 @@ class Container:
 
     def _run_hooks(self, kind: str, state: State) -> None:
         """Run poststart hooks; one that fails ends the container (runtime-spec 1.3)."""
-        hooks = self.directory.read_hooks().poststart
+        hooks = self.directory.read_hooks(kind)
         if not hooks:
             return
         from .hooks import run_hooks

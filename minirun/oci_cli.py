@@ -124,7 +124,7 @@ def _module(verb: str) -> ModuleType:
 def _root(values: Values) -> str:
     if given := values.get("root"):
         return os.path.abspath(str(given))
-    from .state import default_root
+    from .roots import default_root
 
     return default_root()
 

@@ -23,8 +23,9 @@ from . import kernel
 from .errors import HostError
 from .flags import Clone
 from .quickjson import dumps, loads
+from .roots import default_root, user_root
 from .spec import IdMapping
-from .state import default_root, is_alive, process_start_time, replace_file, user_root
+from .state import is_alive, process_start_time, replace_file
 from .userns import make_user_namespace
 
 TYPE_CHECKING = False

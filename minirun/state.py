@@ -17,67 +17,21 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import time
 
 from .decode import decode, encode
 from .errors import NotFoundError, StateError
 from .quickjson import dumps, loads
 from .record import EMPTY, Record
-from .spec import Hooks, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-DEFAULT_ROOT = "/run/minirun"
+    from .spec import Hook, Spec
+
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
-
-
-def default_root() -> str:
-    """Return the state root: MINIRUN_ROOT, else below /run, or what is a user's own."""
-    if root := os.environ.get("MINIRUN_ROOT"):
-        return root
-    if os.geteuid() == 0 and not (os.environ.get("XDG_RUNTIME_DIR") and _is_user_in_disguise()):
-        return DEFAULT_ROOT
-    return user_root()
-
-
-def user_root() -> str:
-    """Return a user's directory for what runs: below XDG_RUNTIME_DIR.
-
-    A user who has none, as after ``su``, gets a directory in /tmp that is his alone.
-
-    Raises:
-        StateError: that directory is somebody else's, or open to others.
-    """
-    if runtime_dir := os.environ.get("XDG_RUNTIME_DIR"):
-        return f"{runtime_dir}/minirun"
-    return _private(f"/tmp/minirun-{os.geteuid()}")
-
-
-def _is_user_in_disguise() -> bool:
-    """Whether we are root of a user namespace only, as below ``podman unshare``."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split()[1] != "0"
-
-
-def _private(path: str) -> str:
-    """Return the directory, made if it is missing, once it is certain that nobody else has a say.
-
-    Raises:
-        StateError: somebody else made it first, or may write to it.
-    """
-    os.makedirs(path, 0o700, exist_ok=True)
-    status = os.lstat(path)
-    ours = status.st_uid == os.geteuid() and stat.S_ISDIR(status.st_mode)
-    if not ours or stat.S_IMODE(status.st_mode) != 0o700:
-        raise StateError(
-            f"{path} is not a directory of this user alone (mode 0700)",
-            hint="set XDG_RUNTIME_DIR or MINIRUN_ROOT to one that is",
-        )
-    return path
 
 
 class State(Record):
@@ -127,7 +81,7 @@ class Directory:
         """
         try:
             with open(self.file("state.json"), encoding="utf-8") as file:
-                return decode_state(file.read())
+                return decode(State, loads(file.read()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(
                 f"container {self.id}: container does not exist", hint="minirun ps --all lists them"
@@ -135,20 +89,28 @@ class Directory:
 
     def write(self, state: State) -> None:
         """Replace state.json: written aside, then renamed; after a reboot it means nothing."""
-        replace_file(self.file("state.json"), dumps(encode_state(state)))
+        replace_file(self.file("state.json"), dumps(encode(state)))
 
     def read_spec(self) -> Spec:
         """Return the spec as it was at create."""
+        from .spec import Spec  # most commands read the state alone
+
         with open(self.file("config.json"), encoding="utf-8") as file:
             return decode(Spec, loads(file.read()))
 
-    def read_hooks(self) -> Hooks:
-        """Return the hooks alone, which start and delete need; none where create was killed."""
+    def read_hooks(self, kind: str) -> tuple[Hook, ...]:
+        """Return ``poststart`` or ``poststop`` hooks alone; none where create was killed."""
         try:
             with open(self.file("config.json"), encoding="utf-8") as file:
-                return decode(Hooks, loads(file.read()).get("hooks") or {}, "$.hooks")
+                held = loads(file.read()).get("hooks") or {}
         except FileNotFoundError:
-            return Hooks()
+            return ()
+        if not held.get(kind):
+            return ()
+        from .spec import Hooks
+
+        hooks: tuple[Hook, ...] = getattr(decode(Hooks, held, "$.hooks"), kind)
+        return hooks
 
     def write_spec(self, spec: Spec) -> None:
         """Freeze the spec."""
@@ -282,17 +244,6 @@ def replace_file(path: str, text: str, mode: int = 0o600) -> None:
     except OSError:
         os.unlink(fresh)
         raise
-
-
-def encode_state(state: State) -> dict[str, Any]:
-    """Return the JSON of a state."""
-    held: dict[str, Any] = encode(state)
-    return held
-
-
-def decode_state(text: str) -> State:
-    """Return the state that a JSON text describes."""
-    return decode(State, loads(text))
 
 
 def hook_state(state: State) -> dict[str, Any]:

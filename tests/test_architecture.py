@@ -22,12 +22,13 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
     {"decode", "syscall", "kernel", "kernel_rare", "sync", "seal"},
-    {"spec", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
+    {"spec", "spec_resources", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
     {"plan", "plan_parts", "plan_exec", "explain", "features"},
     {"runner"},
     {
+        "roots",
         "state",
         "ownership",
         "lifecycle",
@@ -63,6 +64,7 @@ PURE = (
     "minirun.decode",
     "minirun.mount_options",
     "minirun.spec",
+    "minirun.spec_resources",
     "minirun.validate",
     "minirun.plan",
     "minirun.plan_exec",

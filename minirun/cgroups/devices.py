@@ -18,7 +18,7 @@ from struct import pack
 
 from ..errors import SpecError
 from ..record import Record
-from ..spec import DeviceRule
+from ..spec_resources import DeviceRule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..host import Host
-    from ..spec import Resources
+    from ..spec_resources import Resources
     from .stats import Stats
 
 

@@ -18,7 +18,7 @@ import errno
 import os
 
 from ..errors import HostError, StateError, SyscallError
-from ..spec import Resources
+from ..spec_resources import Resources
 from . import files
 from .claims import Claim
 from .devices import policy

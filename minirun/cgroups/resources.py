@@ -18,7 +18,7 @@ from .writes_v2 import v2_writes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
-    from ..spec import Cpu, Resources
+    from ..spec_resources import Cpu, Resources
 
 __all__ = ["Write", "notes", "v1_writes", "v2_writes", "writes"]
 

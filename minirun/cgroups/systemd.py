@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jeepney.io.blocking import DBusConnection
 
     from ..host import Host
-    from ..spec import Resources
+    from ..spec_resources import Resources
     from .units import Property
 
 BUS = "org.freedesktop.systemd1"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..host import Host
-    from ..spec import Resources
+    from ..spec_resources import Resources
     from .devices import Policy
     from .stats import Stats
 

@@ -26,7 +26,7 @@ from .tree import make_group
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..host import Host
-    from ..spec import Resources
+    from ..spec_resources import Resources
     from .devices import Policy
     from .hierarchy import Hierarchy
     from .stats import CpuStats, IoStats, MemoryStats, Stats

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..host import Host
-    from ..spec import BlockIo, Cpu, HugepageLimit, Memory, NetworkLimits, Rdma, Resources
+    from ..spec_resources import BlockIo, Cpu, HugepageLimit, Memory, NetworkLimits, Rdma, Resources
 
 
 def v1_writes(resources: Resources, host: Host) -> tuple[Write, ...]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ..host import Host
-    from ..spec import BlockIo, Cpu, Memory, Resources
+    from ..spec_resources import BlockIo, Cpu, Memory, Resources
 
 #: Files that shape the tree itself: written by the driver alone.
 STRUCTURE = ("procs", "threads", "type", "subtree_control", "kill", "freeze")

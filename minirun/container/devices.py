@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from ..errors import HostError, UsageError
 from ..record import Record
-from ..spec import Device, DeviceRule
+from ..spec import Device
+from ..spec_resources import DeviceRule
 from .sizes import byte_size
 from .words import absolute_path, integer, is_digits, no_nul
 

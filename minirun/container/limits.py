@@ -9,14 +9,14 @@ Pure. Next: ``specify.py``.
 from __future__ import annotations
 
 from ..record import EMPTY
-from ..spec import (
+from ..spec import Rlimit
+from ..spec_resources import (
     BlockIo,
     Cpu,
     DeviceRule,
     Memory,
     Pids,
     Resources,
-    Rlimit,
     ThrottleDevice,
     WeightDevice,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ..errors import UsageError
 from ..record import EMPTY, Record
-from ..spec import DeviceRule
+from ..spec_resources import DeviceRule
 from .devices import DeviceAmount, DeviceRequest
 from .mounts import MountRequest
 from .security import LogOptions, RestartPolicy, SecurityOptions

@@ -8,8 +8,8 @@ from __future__ import annotations
 from ..container.store import Store as ContainerStore
 from ..container.store import data_root
 from ..record import Record
+from ..roots import default_root
 from ..shim.place import Place
-from ..state import default_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

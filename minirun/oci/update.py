@@ -11,7 +11,8 @@ from ..decode import decode
 from ..errors import MinirunError, UsageError
 from ..host import probe
 from ..lifecycle import Container
-from ..spec import IntelRdt, Resources
+from ..spec import IntelRdt
+from ..spec_resources import Resources
 from .bundle import parse_json
 from .words import VALUE
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 from ..decode import decode
 from ..errors import HostError, SpecError, UsageError
 from ..record import Record
-from ..spec import U32, Seccomp, SeccompArg, SyscallRule
+from ..spec import Seccomp, SeccompArg, SyscallRule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["U32", "Profile", "default_profile", "parse", "resolve"]
+    from ..decode import U32
 
 DEFAULT_FILE = __file__.rpartition("/")[0] + "/default.json"
 

@@ -18,7 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
 
-    from ..spec import Resources, Rlimit
+    from ..spec import Rlimit
+    from ..spec_resources import Resources
 
 
 #: A file of the container's directory: this create has found its group empty. See: ownership.py.

@@ -16,7 +16,7 @@ from minirun import kernel_rare
 from minirun.cgroups import bpf
 from minirun.cgroups.devices import device_program, policy
 from minirun.host import probe
-from minirun.spec import DeviceRule
+from minirun.spec_resources import DeviceRule
 
 pytestmark = pytest.mark.requires("root")
 

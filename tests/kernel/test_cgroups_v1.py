@@ -19,7 +19,7 @@ from minirun.cgroups.files import remove_directory
 from minirun.decode import decode
 from minirun.errors import HostError, StateError, SyscallError
 from minirun.host import Host, probe
-from minirun.spec import DeviceRule, Resources
+from minirun.spec_resources import DeviceRule, Resources
 
 pytestmark = pytest.mark.requires("cgroup1")
 

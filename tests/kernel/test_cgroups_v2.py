@@ -22,7 +22,7 @@ from minirun.decode import decode
 from minirun.errors import HostError, StateError, SyscallError
 from minirun.host import Host, probe
 from minirun.record import replace
-from minirun.spec import Resources
+from minirun.spec_resources import Resources
 
 pytestmark = pytest.mark.requires("root")
 

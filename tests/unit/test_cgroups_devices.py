@@ -6,7 +6,7 @@ import pytest
 
 from minirun.cgroups.devices import DEFAULT_DEVICES, Exact, device_program, policy, v1_lines
 from minirun.errors import SpecError
-from minirun.spec import DeviceRule
+from minirun.spec_resources import DeviceRule
 
 FRESH = "a *:* rwm"
 DENY_ALL = DeviceRule(allow=False)

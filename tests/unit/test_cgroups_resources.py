@@ -16,7 +16,7 @@ from minirun.decode import decode
 from minirun.errors import HostError, SpecError, UsageError
 from minirun.host import Host
 from minirun.record import replace
-from minirun.spec import Resources
+from minirun.spec_resources import Resources
 
 V2 = Host()
 V1_NAMES = (

@@ -9,7 +9,7 @@ from minirun.cgroups.units import INFINITY, parse_unit, properties
 from minirun.decode import decode
 from minirun.errors import SpecError
 from minirun.host import Host
-from minirun.spec import Resources
+from minirun.spec_resources import Resources
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minirun import spec
+from minirun import spec, spec_resources
 from minirun.decode import decode, json_names
 from minirun.errors import HostError, SpecError
 from minirun.host import Host
@@ -45,7 +45,7 @@ def _leaves(cls: type[Record], before: str = "") -> Iterator[str]:
     for field, name in json_names(cls).items():
         kind = str(cls.__annotations__[field]).replace("| None", "").strip()
         inner = re.sub(r"^(?:tuple\[(.+), \.\.\.\]|Mapping\[str, (.+)\])$", r"\1\2", kind)
-        below = getattr(spec, inner, None)
+        below = getattr(spec, inner, None) or getattr(spec_resources, inner, None)
         path = before + name
         if isinstance(below, type) and issubclass(below, Record):
             yield from _leaves(below, path + ("[]." if inner != kind else "."))

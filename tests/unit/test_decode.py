@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minirun import spec as spec_module
+from minirun import spec_resources
 from minirun.decode import camel_case, decode, encode
 from minirun.errors import SpecError
 from minirun.record import Record
@@ -34,7 +35,12 @@ def values(kind: str) -> st.SearchStrategy[Any]:
     if kind in ("I64", "int"):
         return st.integers(-(2**63), 2**63 - 1)
     simple = {"str": TEXT, "bool": st.booleans()}
-    return simple[kind] if kind in simple else records(getattr(spec_module, kind))
+    return simple[kind] if kind in simple else records(_class(kind))
+
+
+def _class(name: str) -> type[Record]:
+    found: type[Record] = getattr(spec_module, name, None) or getattr(spec_resources, name)
+    return found
 
 
 def records(cls: type[Record]) -> st.SearchStrategy[Any]:

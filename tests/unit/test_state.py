@@ -12,18 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from minirun.decode import decode
+from minirun.decode import decode, encode
 from minirun.errors import NotFoundError, StateError
-from minirun.quickjson import dumps
-from minirun.spec import Hook, Hooks, Spec
+from minirun.quickjson import dumps, loads
+from minirun.roots import DEFAULT_ROOT, default_root
+from minirun.spec import Hook, Spec
 from minirun.state import (
-    DEFAULT_ROOT,
     Directory,
     State,
     check_id,
-    decode_state,
-    default_root,
-    encode_state,
     is_alive,
     process_start_time,
     replace_file,
@@ -77,7 +74,7 @@ def test_default_root_is_where_the_environment_says(monkeypatch: pytest.MonkeyPa
 
 def test_state_survives_its_json() -> None:
     state = State("web", "/b", "running", 7, 8, annotations={"k": "é"}, cgroup="/minirun/web")
-    assert decode_state(dumps(encode_state(state))) == state
+    assert decode(State, loads(dumps(encode(state)))) == state
 
 
 def test_directory_reads_what_it_wrote(directory: Directory) -> None:
@@ -95,12 +92,12 @@ def test_directory_read_names_the_missing_container(tmp_path: Path) -> None:
 
 
 def test_directory_keeps_spec_and_hooks(directory: Directory) -> None:
-    assert directory.read_hooks() == Hooks()  # create was killed before it wrote any
+    assert directory.read_hooks("poststop") == ()  # create was killed before it wrote any
     hooks = {"poststop": [{"path": "/bin/true", "timeout": 3}]}
     spec = decode(Spec, {"ociVersion": "1.3.0", "root": {"path": "rootfs"}, "hooks": hooks})
     directory.write_spec(spec)
     assert directory.read_spec() == spec
-    assert directory.read_hooks().poststop == (Hook("/bin/true", timeout=3),)
+    assert directory.read_hooks("poststop") == (Hook("/bin/true", timeout=3),)
 
 
 def test_replace_file_keeps_the_old_when_it_fails(tmp_path: Path) -> None:
