@@ -82,7 +82,7 @@ def test_apply_says_that_a_revision_was_rolled_back(sched: Desk) -> None:
     assert "hint: minisched events web tells the story" in said
     sched("rollout", "status", "web")
     assert sched.rows("get", "deployments")[0][:2] == ["web", "running"]
-    assert "exited with 1" in sched("rollout", "history", "web")
+    assert "no progress for " in sched("rollout", "history", "web")
     said = sched("rollout", "undo", "web", code=125)
     assert "web has no earlier revision that worked\nhint: revision 2 failed: " in said
 
