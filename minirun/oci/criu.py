@@ -59,6 +59,7 @@ def run(
     Raises:
         MinirunError: it failed, or could not be prepared.
     """
+    _make_way(os.path.dirname(log), words[0])
     failed, told = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -71,6 +72,19 @@ def run(
         raise MinirunError(problem)
     if status:
         raise _explained(program, words[0], log)
+
+
+def _make_way(folder: str, verb: str) -> None:
+    """Remove what stands where criu will write.
+
+    Its log and its numbers lie beside the images as a rule, and images come from elsewhere: criu
+    would follow a link of that name to a file of this host (CVE-2026-53489, in containerd).
+    """
+    for name in (f"{verb}.log", f"stats-{verb.removeprefix('pre-')}"):
+        try:
+            os.unlink(f"{folder}/{name}")
+        except FileNotFoundError:
+            continue
 
 
 def _become(

@@ -125,7 +125,7 @@ def load(images: str) -> Outside:
     try:
         with open(f"{images}/{_FILE}", encoding="utf-8") as file:
             return decode(Outside, loads(file.read()))
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
         raise UsageError(
             f"--image-path {images}: no checkpoint is there",
             hint="minirun-oci checkpoint --image-path writes one",

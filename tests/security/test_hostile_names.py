@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from minirun import creation, state
+from minirun import cgroups, creation, state
 from minirun.cgroups import check_path, open_driver
 from minirun.container import users
 from minirun.errors import MinirunError, SpecError, StateError, UsageError
 from minirun.execute import ExecRequest, execute, process_like
-from minirun.host import Host
+from minirun.host import Host, probe
 from minirun.lifecycle import Container
-from tests.security.lab import Bundle, Outcome, act, attempt, put
+from tests.security.lab import Bundle, Outcome, Weakening, act, attempt, put
 
 PASSWD = b"root:x:0:0::/root:/bin/sh\n4294967296:x:0:0::/:/bin/sh\n0x1:x:0:0::/:\n12:x:0:0::/:\n"
 
@@ -118,6 +120,24 @@ def test_group_that_climbs_is_refused(path: str) -> None:
         open_driver(Host(), path)
 
 
+def weak_paths() -> list[Weakening]:
+    """Return a runtime that joins the strings as they come."""
+    looks = ((cgroups, "check_path"), (sys.modules["minirun.execute"], "check_path"))
+    blind = [put(creation, "validate", lambda *_: None)]
+    return blind + [put(module, name, lambda path: path) for module, name in looks]
+
+
+@pytest.mark.requires("root", "busybox", "cgroups")
+def test_weak_runtime_goes_where_the_cgroups_path_leads(bundle: Bundle) -> None:
+    """Out of its folder, and back: a test makes no group where it has none to make."""
+    name = f"replay-escape-{os.getpid()}"
+    bundle.config["linux"]["cgroupsPath"] = f"minirun/../minirun/{name}"
+    bundle.run("cat", "/proc/self/cgroup")
+
+    assert f"/minirun/{name}" in attempt(bundle, *weak_paths()).output
+    assert "$.linux.cgroupsPath" in attempt(bundle).error
+
+
 @pytest.mark.requires("root", "busybox")
 @pytest.mark.parametrize("path", ["minirun/../replay-escape", "/minirun/../../replay-escape"])
 def test_cgroups_path_of_a_config_does_not_climb(bundle: Bundle, path: str) -> None:
@@ -148,3 +168,39 @@ def test_exec_cannot_leave_the_groups_of_its_container(bundle: Bundle, group: st
 
     assert outcome.ran, outcome
     assert "is no path to a group" in (bundle.path / "refusal").read_text()
+
+
+@pytest.fixture
+def neighbour() -> Iterator[str]:
+    """Give a group that is another container's."""
+    name = f"replay-next-{os.getpid()}"
+    driver = open_driver(probe(), f"minirun/{name}")
+    driver.create()
+    driver.claim.release()
+    yield name
+    driver.delete()
+
+
+@pytest.mark.requires("root", "busybox", "cgroups")
+@pytest.mark.parametrize("weak", [True, False])
+def test_exec_cannot_join_the_neighbours_group(bundle: Bundle, neighbour: str, weak: bool) -> None:
+    bundle.script("sleep 20")
+    loot = bundle.path / "loot"
+
+    def join(container: Container) -> None:
+        process = process_like(container.directory.read_spec(), ["sleep", "20"])
+        try:
+            pid = execute(container, process, ExecRequest(cgroups=(f"../{neighbour}",))).pid
+            loot.write_text(Path(f"/proc/{pid}/cgroup").read_text())
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        except MinirunError as error:
+            loot.write_text(str(error))
+        finally:
+            container.kill(9)
+
+    outcome = attempt(bundle, *(weak_paths() if weak else ()), during=join)
+
+    assert outcome.ran, outcome
+    assert (f"/minirun/{neighbour}\n" in loot.read_text()) == weak
+    assert ("is no path to a group" in loot.read_text()) != weak
