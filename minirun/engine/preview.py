@@ -17,8 +17,8 @@ from ..host import Host
 from ..image.model import ContainerConfig
 from ..plan import Filter, Setting, plan_create
 from ..record import Record
-from ..spec import IdMapping
 from ..steps.overlay import Overlay
+from .remapping import CONVENTIONAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _of_dockerfile(folder: str) -> ContainerConfig:
 def _facts(options: RunOptions) -> Facts:
     folder = f"{_HOME}/containers/{EXAMPLE_ID}"
     etc = {f"/etc/{name}": f"{folder}/{name}" for name in ("hosts", "hostname", "resolv.conf")}
-    mapped = (IdMapping(0, 100000, 65536),) if options.userns == "auto" else ()
+    mapped = (CONVENTIONAL,) if options.userns == "auto" else ()
     volumes = {
         m.target: f"{_HOME}/volumes/{m.source or 'anonymous'}/_data"
         for m in options.mounts
