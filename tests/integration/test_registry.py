@@ -297,7 +297,9 @@ def test_search_looks_through_the_catalog(store: Store, content: Path, host: str
     for name in ("needle-one", "needle-two"):
         push(store, image, f"{host}/hay/{name}:1", how=access())
     found = search(f"{host}/needle", how=access())
-    assert [item.name for item in found] == ["hay/needle-one", "hay/needle-two"]
+    assert [item.name for item in found] == [f"{host}/hay/needle-{n}" for n in ("one", "two")]
+    short = search("needle", default_registry=host, how=access())
+    assert [item.name for item in short] == ["hay/needle-one", "hay/needle-two"]
     assert len(search(f"{host}/needle", limit=1, how=access())) == 1
 
 

@@ -66,7 +66,8 @@ def test_login_push_pull_search_logout(lab: Lab, host: str) -> None:
     digest = lab.image.descriptor.digest
     assert pushed.stdout.startswith(f"{host}/cli/app:1: digest: {digest} size: ")
     assert pushed.stderr.count("Pushed") == 2
-    assert json.loads(lab("search", "--format", "json", f"{host}/app").stdout)["Name"] == "cli/app"
+    found = json.loads(lab("search", "--format", "json", f"{host}/app").stdout)["Name"]
+    assert found == f"{host}/cli/app"
     lab.store.remove(lab.image.id, force=True)
     lab.store.gc()
     pulled = lab("pull", f"{host}/cli/app:1")

@@ -141,6 +141,10 @@ def test_settings_are_read_with_docker_names(
     file.write_text('{"registry-mirrors": "https://m"}')
     with pytest.raises(ImageError, match=r"registry-mirrors: expected an array"):
         settings.load(str(file))
+    file.write_text('{"registry-mirors": ["https://m"]}')
+    with pytest.raises(ImageError, match=r"unknown setting 'registry-mirors'") as caught:
+        settings.load(str(file))
+    assert "registry-mirrors" in caught.value.hint
 
 
 # ── credentials ──────────────────────────────────────────────────────────────────────────────

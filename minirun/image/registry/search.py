@@ -13,7 +13,7 @@ from typing import ClassVar
 from urllib.parse import urlencode
 
 from ...errors import ImageError
-from ...record import Record
+from ...record import Record, replace
 from .. import model, reference
 from ..reference import DEFAULT_REGISTRY
 from . import endpoint as endpoints
@@ -59,7 +59,8 @@ def search(
     """Return repositories whose names match.
 
     Args:
-        text: a word, or ``HOST/WORD`` to search another registry than the default one.
+        text: a word, or ``HOST/WORD`` to search another registry than the default one, which the
+            names then begin with: as they have to be pulled.
         limit: the most to return, 1 to 100.
         default_registry: "" takes the one that the host's settings name.
         how: None takes the host's settings and the user's credentials.
@@ -70,7 +71,14 @@ def search(
     if not 1 <= limit <= _MOST:
         raise ImageError(f"limit {limit} is not between 1 and {_MOST}")
     how = how or access()
-    domain, word = _split(text, default_registry or how.settings.default_registry)
+    host, word = _split(text)
+    domain = host or default_registry or how.settings.default_registry
+    found = _repositories(domain, word, limit, how)
+    return [replace(one, name=f"{host}/{one.name}") for one in found] if host else found
+
+
+def _repositories(domain: str, word: str, limit: int, how: Access) -> list[Found]:
+    """Ask the registry's index; where it has none, look through its catalog."""
     end = _HUB_INDEX if domain == DEFAULT_REGISTRY else endpoints.of(domain, how.settings)
     with transport_to(end, how) as transport:
         try:
@@ -99,12 +107,12 @@ def referrers(
         return remote.referrers(digest, artifact_type)
 
 
-def _split(text: str, default: str) -> tuple[str, str]:
-    """Separate the registry from the word, by the rule that holds for image names."""
+def _split(text: str) -> tuple[str, str]:
+    """Separate the registry, if there is one, from the word, as it is done for image names."""
     first, slash, rest = text.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         return first, rest
-    return default, text
+    return "", text
 
 
 def _by_index(transport: Transport, word: str, limit: int) -> list[Found]:

@@ -15,6 +15,7 @@ import os
 from collections.abc import Mapping
 from typing import ClassVar
 
+from ...decode import json_names
 from ...errors import ImageError
 from ...record import EMPTY, Record, replace
 from .. import model
@@ -66,7 +67,7 @@ def load(path: str = "") -> Settings:
             these may be missing. MINIRUN_DEFAULT_REGISTRY wins over the file.
 
     Raises:
-        ImageError: the file cannot be read, or is of the wrong shape.
+        ImageError: the file cannot be read, is of the wrong shape, or sets what there is not.
     """
     named = path or os.environ.get("MINIRUN_REGISTRIES", "")
     found = Settings()
@@ -74,9 +75,21 @@ def load(path: str = "") -> Settings:
         with open(named or DEFAULT_PATH, "rb") as file:
             raw = file.read(model.MANIFEST_LIMIT_BYTES + 1)
         found = model.parse(Settings, raw, named or DEFAULT_PATH)
+        _check_names(raw, named or DEFAULT_PATH)
     except OSError as error:
         if named or not isinstance(error, FileNotFoundError):
             what = os.strerror(error.errno or 0).lower()
-            raise ImageError(f"{named or DEFAULT_PATH}: {what}") from error
+            hint = "MINIRUN_REGISTRIES names it" if named else "make it readable"
+            raise ImageError(f"{named or DEFAULT_PATH}: {what}", hint=hint) from error
     default = os.environ.get("MINIRUN_DEFAULT_REGISTRY", found.default_registry)
     return replace(found, default_registry="" if default == "none" else default)
+
+
+def _check_names(raw: bytes, path: str) -> None:
+    """Refuse a misspelt name: what it was to set would silently not be set."""
+    import json  # where there is no file, nothing is read
+
+    known = json_names(Settings).values()
+    for name in json.loads(raw):
+        if name not in known:
+            raise ImageError(f"{path}: unknown setting {name!r}", hint=f"one of {', '.join(known)}")
