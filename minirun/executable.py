@@ -53,7 +53,9 @@ def _require_executable(name: str, path: str) -> None:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise MinirunError(
-            f'exec: "{name}": stat {path}: {_words(error)}', exit_code=EXIT_NOT_FOUND
+            f'exec: "{name}": stat {path}: {_words(error)}',
+            hint="is it in the image? a relative path starts at the working directory",
+            exit_code=EXIT_NOT_FOUND,
         ) from error
     except OSError as error:
         raise MinirunError(

@@ -69,6 +69,26 @@ COMMANDS = {
 }
 
 
+#: Words of docker's that are no commands here: what to do instead.
+_ELSEWHERE = {
+    "container": "leave the word out: minirun ps, minirun rm",
+    "network": "there is one bridge: see --network in minirun run --help",
+    "compose": "minisched apply -f compose.yaml",
+    "stack": "minisched apply -f compose.yaml",
+    "service": "minisched keeps replicas behind one address",
+    "swarm": "one host only: see minisched",
+    "node": "one host only: see minisched",
+    "secret": "mount a file with -v, or see --secret in minirun build --help",
+    "config": "mount a file with -v",
+    "buildx": "minirun build and minirun builder",
+    "trust": "minirun image sign, and a policy file",
+    "checkpoint": "minirun-oci checkpoint and minirun-oci restore",
+    "manifest": "an image is for one platform here; minirun image inspect shows its own",
+    "context": "there is one host, this one",
+    "plugin": "there are no plugins",
+}
+
+
 class LazyGroup(click.Group):
     """Knows its commands by name, and imports one when it is asked for."""
 
@@ -95,6 +115,7 @@ class LazyGroup(click.Group):
             from ..errors import UsageError
 
             hint = f"did you mean {close[0]}?" if close else "minirun --help lists them"
+            hint = _ELSEWHERE.get(args[0], hint)
             raise UsageError(f"no such command: {args[0]!r}", hint=hint)
         return super().resolve_command(ctx, args)
 

@@ -37,9 +37,17 @@ _REFUSED = {
     "attest": "no attestations are made",
     "builder": "there is one builder",
     "cgroup-parent": "RUN steps have no limits of their own",
+    "compress": "the context is read where it is",
+    "cpu-period": "RUN steps have no limits of their own",
+    "cpu-quota": "RUN steps have no limits of their own",
+    "cpu-shares": "RUN steps have no limits of their own",
+    "cpuset-cpus": "RUN steps have no limits of their own",
+    "cpuset-mems": "RUN steps have no limits of their own",
     "check": "build, and read the warnings",
     "isolation": "it exists on another system only",
     "memory": "RUN steps have no limits of their own",
+    "memory-swap": "RUN steps have no limits of their own",
+    "security-opt": "RUN steps have the default profile",
     "shm-size": "mount a tmpfs: RUN --mount=type=tmpfs,target=/dev/shm",
     "ulimit": "RUN steps have no limits of their own",
 }
@@ -131,7 +139,7 @@ def build_command(
             store=home.images,
             executor=ContainerExecutor(home),
             options=_options(given, dockerfile, quiet=quiet),
-            progress=None if quiet else progress_of(progress),
+            progress=progress_of("quiet" if quiet else progress),
         )
     if image is not None:
         _tell(image, given, quiet=quiet)

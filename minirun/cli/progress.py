@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from time import monotonic
 
-from ..image.build_progress import Plain, RawJson
+from ..image.build_progress import Plain, RawJson, Silent
 from .output import colour_wanted
 
 TYPE_CHECKING = False
@@ -21,10 +21,10 @@ KINDS = ("auto", "plain", "tty", "rawjson", "quiet")
 _KEPT_LINES = 40
 
 
-def chosen(kind: str) -> Board | None:
+def chosen(kind: str) -> Board:
     """Return the listener for one of ``KINDS``; all of them write to stderr."""
     if kind == "quiet":
-        return None
+        return Quiet()
     if kind == "rawjson":
         return RawJson(_write)
     if kind == "tty" or (kind == "auto" and sys.stderr.isatty()):
@@ -35,6 +35,33 @@ def chosen(kind: str) -> Board | None:
 def _write(text: str) -> None:
     sys.stderr.write(text)
     sys.stderr.flush()
+
+
+class Quiet(Silent):
+    """Says nothing, until a step fails: then what that step printed."""
+
+    def lane(self) -> Progress:
+        """Return what keeps the output of one stage's step."""
+        return _QuietLane()
+
+
+class _QuietLane(Silent):
+    """What the step under way printed last."""
+
+    def __init__(self) -> None:
+        self._said: list[bytes] = []
+
+    def start(self, title: str) -> None:
+        """Forget the step before."""
+        self._said = []
+
+    def output(self, data: bytes) -> None:
+        """Keep it; most steps succeed."""
+        self._said = b"".join([*self._said, data]).splitlines(keepends=True)[-_KEPT_LINES:]
+
+    def failed(self, problem: str) -> None:
+        """Show it: that is where the reason is."""
+        _write(b"".join(self._said).decode("utf-8", "replace"))
 
 
 class Terminal:

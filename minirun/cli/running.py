@@ -157,14 +157,11 @@ def _say_what_it_is(target: Target, *, quiet: bool) -> None:
         sys.stderr.write(f"{target.why}\n")
 
 
-def _progress_of(own: dict[str, Any]) -> Callable[[], Board | None] | None:
-    if own["quiet"]:
-        return None
-
-    def make() -> Board | None:
+def _progress_of(own: dict[str, Any]) -> Callable[[], Board]:
+    def make() -> Board:
         from .progress import chosen
 
-        return chosen("auto")
+        return chosen("quiet" if own["quiet"] else "auto")
 
     return make
 

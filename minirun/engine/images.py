@@ -15,6 +15,7 @@ from ..image.sniff import (
     IMAGE_NAME,
     OCI_BUNDLE,
     ROOTFS,
+    nothing_known,
     sniff,
 )
 from ..image.trust import confirm_trusted
@@ -76,12 +77,24 @@ def resolve(
     if found.kind == DOCKERFILE_DIR:
         image = build_directory(home, path, progress() if progress else None, how)
     elif found.kind == IMAGE_NAME:
-        from ..image.obtain import obtain
-
-        image = obtain(home.images, text, how)
+        image = _named(home, text, how)
     else:
         image = _load(home, found.kind, path)
     return of_image(text, found.why, image)
+
+
+def _named(home: Home, name: str, how: Obtain | None) -> Image:
+    """Return an image by its name; one that is also a directory's may have meant the directory."""
+    from ..image.obtain import obtain
+
+    try:
+        return obtain(home.images, name, how)
+    except ImageError as error:
+        if os.path.isdir(name):
+            meant = nothing_known(f"./{name}")
+            hint = f"if the directory was meant: {meant.message}; {meant.hint}"
+            raise ImageError(error.message, hint=hint) from error
+        raise
 
 
 def of_image(text: str, why: str, image: Image) -> Target:

@@ -20,6 +20,7 @@ from .build_run import DEFAULT_PATH
 from .build_session import Session
 from .build_stage import StageBuilder
 from .build_state import State
+from .capture import is_captured_name
 from .dockerfile import DockerfileError, Instruction
 from .dockerfile_stages import Stage, check_flags
 
@@ -47,17 +48,31 @@ def _find_image(session: Session, stage: Stage, progress: Progress) -> None:
     if stage.base in session.contexts:
         hint = f"{IMAGE_SCHEME}NAME is a base, a folder is for COPY --from={stage.base}"
         raise ImageError(f"build context {stage.base} is a folder, not an image", hint=hint)
-    progress.start(f"[internal] load metadata for {session.store.name(stage.base)}")
+    is_here = _announce(session, stage.base, progress)
     try:
         image = session.find_image(stage.base)
     except ImageError as error:
         progress.failed(error.message)
         raise
-    progress.done(cached=False)
+    progress.done(cached=is_here)
     here = host_architecture()
     if image.config.architecture != here:
         problem = f"{stage.base} is for {image.config.architecture}, this host is {here}"
         raise ImageError(problem, hint=f"use an image for linux/{here}")
+
+
+def _announce(session: Session, base: str, progress: Progress) -> bool:
+    """Say what is looked for, and where; return True for a capture that is there already."""
+    name = session.store.name(base)
+    if not is_captured_name(name):
+        progress.start(f"[internal] load metadata for {name}")
+        return False
+    progress.start(f"capture {base} from the Python of this host")
+    try:
+        session.store.resolve(name)
+    except ImageError:
+        return False
+    return True
 
 
 def build_stage(session: Session, stage: Stage) -> State:
@@ -70,9 +85,16 @@ def build_stage(session: Session, stage: Stage) -> State:
     except ImageError as error:
         raise session.plan.file.error(stage.start, error.message, hint=error.hint) from error
     builder = StageBuilder(session, stage, state, triggers)
-    session.progress.start(builder.title(stage.start.original.strip()))
+    session.progress.start(builder.title(_from_line(stage)))
     session.progress.done(cached=False)
     return builder.build()
+
+
+def _from_line(stage: Stage) -> str:
+    """Return a stage's FROM as it was written, or as what its variables made of it."""
+    if "$" not in stage.start.original:
+        return stage.start.original.strip()
+    return f"FROM {stage.base}" + (f" AS {stage.name}" if stage.name else "")
 
 
 def _start(session: Session, stage: Stage, state: State) -> tuple[Instruction, ...]:

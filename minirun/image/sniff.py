@@ -43,8 +43,9 @@ def sniff(text: str) -> Sniffed:
     if found is not None:
         return found
     if looks_like_path:
-        raise _nothing_known(text)
-    return Sniffed(IMAGE_NAME, f"{text} is no such path, so it is the name of an image")
+        raise nothing_known(text)
+    what = "a directory with nothing to run in it" if os.path.isdir(text) else "no such path"
+    return Sniffed(IMAGE_NAME, f"{text} is {what}, so it is the name of an image")
 
 
 def _sniff_directory(path: str) -> Sniffed | None:
@@ -93,7 +94,8 @@ def _members(path: str) -> set[str]:
             return set()
 
 
-def _nothing_known(path: str) -> ImageError:
+def nothing_known(path: str) -> ImageError:
+    """Return the error about a path that is nothing we can run, and what would be."""
     if not os.path.lexists(path):
         hint = (
             "minirun images lists the stored ones; a directory or an archive is given by its path"

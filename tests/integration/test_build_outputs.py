@@ -348,6 +348,19 @@ def test_build_writes_iidfile_metadata_and_plain_progress(
     assert "[2/3] COPY f /f\n" in done.err
 
 
+def test_build_shows_what_a_variable_base_is(cli: Cli, context: Path) -> None:
+    lines = "ARG OF=scratch\nFROM ${OF} AS made\nCOPY f /f\n"
+    (context / "Dockerfile").write_text(lines)
+    assert "[made 1/2] FROM scratch AS made\n" in cli("build", str(context)).err
+
+
+def test_build_quiet_shows_what_a_failed_step_printed(cli: Cli, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM base\nRUN echo fine\nRUN echo the reason; false\n")
+    said = cli.fails("build", "-q", str(context))
+    assert said.startswith("the reason\nminirun: ")
+    assert "fine" not in said
+
+
 def test_build_output_dash_is_a_tar_on_stdout(cli: Cli, context: Path) -> None:
     done = subprocess.run(
         [str(MINIRUN), "build", "-q", "-o", "-", str(context)],

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli_lab import Cli, fresh, kill_9, wait_until
+from tests.integration.cli_lab import MINIRUN, Cli, fresh, kill_9, wait_until
 
 pytestmark = pytest.mark.requires("root", "overlay", "seccomp", "busybox")
 
@@ -41,6 +41,7 @@ _BAD = {
     "refused flag": (("--gpus", "all", "ROOTFS", "true"), 125, "--gpus is not supported"),
     "unknown flag": (("--nonsense", "ROOTFS", "true"), 125, "no such option"),
     "rm and restart": (("--rm", "--restart", "always", "ROOTFS", "true"), 125, "conflicting"),
+    "not found by path": (("ROOTFS", "./nothing"), 127, "hint: is it in the image?"),
     "no image": ((), 125, ""),
 }
 
@@ -59,6 +60,16 @@ def test_run_refuses_an_empty_directory(cli: Cli, tmp_path: Path) -> None:
     said = cli.fails("run", f"{tmp_path}/")
     assert "is empty" in said
     assert "hint: " in said
+
+
+def test_run_of_a_name_tells_of_the_directory_that_has_it(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    said = cli.fails("run", "--pull", "never", "model")
+    assert "no such image: model" in said
+    assert "hint: if the directory was meant: ./model is empty" in said
 
 
 def test_run_refuses_a_name_in_use(cli: Cli) -> None:
@@ -81,6 +92,10 @@ def test_unknown_command_gets_a_suggestion(cli: Cli) -> None:
     assert "did you mean image" in cli.fails("imagse")
 
 
+def test_command_of_docker_that_is_none_here_says_what_to_do(cli: Cli) -> None:
+    assert "no such command: 'network'\nhint: there is one bridge" in cli.fails("network", "ls")
+
+
 def test_pipe_that_nobody_reads_is_no_error_to_talk_about(cli: Cli) -> None:
     for _ in range(3):
         cli("create", "--network", "none", str(cli.rootfs), "true")
@@ -95,6 +110,10 @@ def test_pipe_that_nobody_reads_is_no_error_to_talk_about(cli: Cli) -> None:
     listing.stdin.close()
 
 
+#: Where env(1) cannot block signals, Python itself answers before our first line is run.
+_TRACE = b"Traceback" if "--block-signal" in MINIRUN.read_text() else b"cli/__main__.py"
+
+
 def test_control_c_at_any_moment_leaves_nothing(cli: Cli) -> None:
     chance = random.Random(7)
     for _ in range(12):
@@ -106,8 +125,7 @@ def test_control_c_at_any_moment_leaves_nothing(cli: Cli) -> None:
             running.send_signal(signal.SIGINT)
             time.sleep(0.05)
         _, said = running.communicate()
-        # Before its first line is run, the first interpreter is Python's own.
-        assert b"cli/__main__.py" not in said
+        assert _TRACE not in said
     wait_until(lambda: not cli.left(), "nothing is left")
 
 
