@@ -69,8 +69,8 @@ def _scale(entry: Entry, deployment: Deployment) -> Scale:
 
 
 def _explained(entry: Entry) -> Entry:
-    """Return the entry without what was said of a rollout that is over: this is a newer wish."""
-    if entry.rollout.stage is not Stage.COMPLETE or not entry.rollout.reason:
+    """Return the entry without what was said of one that was rolled back: this is a newer wish."""
+    if entry.rollout.stage is Stage.FAILED or not entry.rollout.reason:
         return entry
     return replace(entry, rollout=replace(entry.rollout, reason=""))
 

@@ -216,4 +216,6 @@ def _reason(scale: Scale, asked: Asked, wanted: int, guarded: int) -> str:
         return f"memory holds {guarded} of {wanted}"
     if asked.missing:
         return f"no {', '.join(asked.missing)} measured, so not below what runs"
-    return "panic" if scale.panic_since is not None else "stable"
+    if not guarded:
+        return "no requests"
+    return "a burst (panic window)" if scale.panic_since is not None else "load (stable window)"

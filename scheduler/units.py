@@ -97,6 +97,18 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
+def size_suffixed(size: int) -> str:
+    """Return a size that reads back as the same number.
+
+    >>> size_suffixed(512 << 20), size_suffixed(1536 << 20), size_suffixed(1000)
+    ('512m', '1536m', '1000b')
+    """
+    for power, suffix in ((4, "t"), (3, "g"), (2, "m"), (1, "k")):
+        if size and size % 1024**power == 0:
+            return f"{size // 1024**power}{suffix}"
+    return f"{size}b"
+
+
 def amount(resource: str, value: int) -> str:
     """Return an amount of a resource by name, for messages."""
     if resource == "cpu":

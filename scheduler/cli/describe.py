@@ -1,17 +1,20 @@
 """``describe``: all that is known of a deployment or a replica, on one page.
 
-What is wrong comes first; then what was asked for, what there is, and how it came to that.
+What is wrong comes first; then what was asked for, as a Compose file; what there is, and how it
+came to that.
 
 Next: ``scale.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..units import cpu_text, size_text
 from . import views
 from .common import client, complete_deployment
 from .output import document, layout, one_line, say
@@ -20,6 +23,11 @@ if TYPE_CHECKING:
     from ..client import Client
 
 _EVENTS = 12
+_UNITS: Mapping[str, Callable[[float], str]] = {
+    "s": lambda value: f"{value:.1f}s",
+    "bytes": lambda value: size_text(int(value)),
+    "millis": lambda value: cpu_text(int(value)),
+}
 
 
 @click.command()
@@ -63,33 +71,59 @@ def _replica(sched: Client, replica_id: str) -> dict[str, Any]:
 
 def _show(found: Mapping[str, Any]) -> None:
     deployment = found["deployment"]
-    status, spec = deployment["status"], deployment["spec"]
-    _facts({"name": deployment["name"], **status})
+    _facts({"name": deployment["name"], **deployment["status"]})
     say("Asked for:")
-    _facts({key: value for key, value in spec.items() if key not in ("name",)}, "  ")
+    for line in _asked_for(deployment["spec"]).splitlines():
+        say(f"  {line}")
     _block("Replicas", found["replicas"], views.REPLICAS)
     _block("Revisions", found["revisions"], views.REVISIONS)
     _block("Events", found["events"], views.EVENTS)
 
 
+def _asked_for(spec: Mapping[str, Any]) -> str:
+    """Return what to write in a Compose file to have the same."""
+    import yaml
+    from pydantic import ValidationError
+
+    from ..api.schemas import DeploymentSpec, deployment_of
+    from ..compose import Project, render
+
+    try:
+        wanted = deployment_of(DeploymentSpec.model_validate_json(json.dumps(spec)), spec["name"])
+    except ValidationError:  # of a scheduler that is newer than this command line
+        return str(yaml.safe_dump(dict(spec), sort_keys=False))
+    return render(Project((wanted,)))
+
+
 def _facts(facts: Mapping[str, Any], indent: str = "") -> None:
-    """Print names and values; what is empty says nothing and is left out."""
+    """Print names and values; what is empty says nothing and is left out, but 0 is a number."""
     for key, value in facts.items():
-        if value in (None, "", [], {}, False):
+        if value is None or value is False or value in ("", [], {}):
             continue
-        label = key.replace("_", " ").capitalize() + ":"
+        label, text = _labelled(key, value)
         if isinstance(value, dict):
-            inner = {k: v for k, v in value.items() if v not in (None, "", [], {}, False, 0)}
-            if inner:
-                say(f"{indent}{label}")
-                _facts(inner, indent + "  ")
+            say(f"{indent}{label}")
+            _facts(value, indent + "  ")
         else:
-            say(f"{indent}{label:{18 - len(indent)}} {one_line(_text(value))}")
+            say(f"{indent}{label:{18 - len(indent)}} {one_line(text)}")
 
 
-def _text(value: object) -> str:
+def _labelled(key: str, value: object) -> tuple[str, str]:
+    """Return a fact's name without its unit, and its value with it."""
+    name, _, unit = key.rpartition("_")
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        text = ", ".join(map(_item, value))
+    elif unit in _UNITS and isinstance(value, int | float):
+        key, text = name, _UNITS[unit](value)
+    else:
+        text = "yes" if value is True else str(value)
+    return key.replace("_", " ").capitalize() + ":", text
+
+
+def _item(value: object) -> str:
+    if isinstance(value, dict):
+        facts = (_labelled(key, held) for key, held in value.items() if held not in ("", [], 0))
+        return " ".join(f"{label.lower()} {text}" for label, text in facts)
     return str(value)
 
 

@@ -125,7 +125,7 @@ REVISIONS = View(
         ("", lambda row: " ".join(word for word in ("current", "stable") if row[word])),
         _of("image"),
         _of("cause"),
-        ("FAILED", lambda row: _short(row["failure"])),
+        ("FAILED", lambda row: _short(row.get("failure", ""))),
     ),
     (_of("digest"),),
 )

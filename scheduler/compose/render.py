@@ -94,7 +94,11 @@ def _volume(volume: Volume) -> dict[str, object]:
         found["source"] = volume.source
     if volume.read_only:
         found["read_only"] = True
-    return found | ({"tmpfs": {"size": volume.size_bytes}} if volume.size_bytes else {})
+    return found | _tmpfs(volume.size_bytes)
+
+
+def _tmpfs(size: int) -> dict[str, object]:
+    return {"tmpfs": {"size": units.size_suffixed(size)}} if size else {}
 
 
 def _probes(probes: Probes) -> dict[str, object]:
@@ -134,7 +138,7 @@ def _amounts(amounts: Resources) -> dict[str, object]:
     if amounts.cpu_millis:
         found["cpus"] = units.cpu_text(amounts.cpu_millis)
     if amounts.memory_bytes:
-        found["memory"] = amounts.memory_bytes
+        found["memory"] = units.size_suffixed(amounts.memory_bytes)
     if amounts.pids:
         found["pids"] = amounts.pids
     if amounts.gpus:

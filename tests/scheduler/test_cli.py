@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,9 +231,24 @@ def test_cli_refuses_with_a_reason(sched: Desk) -> None:
 def test_describe_tells_the_whole_story(sched: Desk) -> None:
     running(sched)
     said = sched("describe", "web")
-    for part in ("State:", "running", "Image:", "good", "web.1", "Revisions:", "Events:"):
+    for part in ("State:", "running", "web.1", "Revisions:", "Events:"):
         assert part in said
+    asked_for = textwrap.dedent(said.partition("Asked for:\n")[2].partition("\nReplicas:")[0])
+    Path("again.yaml").write_text(asked_for)
+    assert sched("apply", "-f", "again.yaml") == "web unchanged\n"
     assert "web.1" in sched("describe", "web.1")
+
+
+def test_describe_shows_nought_and_units(sched: Desk) -> None:
+    running(sched)
+    said = sched("describe", "web.1").splitlines()
+    assert "Restarts:          0" in said
+    assert "  Memory:          1 MiB" in said
+    assert any(line.startswith("Age:") and line.endswith("s") for line in said)
+
+
+def test_describe_as_json_holds_everything(sched: Desk) -> None:
+    running(sched)
     found = json.loads(sched("describe", "web", "--format", "json"))
     assert len(found["replicas"]) == 2
 

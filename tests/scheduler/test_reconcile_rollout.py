@@ -42,6 +42,16 @@ def test_rollout_of_a_bad_image_reverts_itself(image: str) -> None:
     assert world.serving() == 2
 
 
+def test_reason_of_a_rollback_ends_with_a_newer_wish() -> None:
+    """What if that wish comes before the last bad replica has gone?"""
+    world = settled(replicas=2)
+    world.apply(deployment(image="crash", replicas=2))
+    world.run_until(lambda: world.entry().rollout.reverting)
+    world.apply(deployment(replicas=3))
+    world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE)
+    assert not world.entry().rollout.reason
+
+
 def test_rollout_that_may_only_pause_stays_where_it_is() -> None:
     policy = replace(QUICK, on_failure=OnFailure.PAUSE)
     world = settled(replicas=2, update=policy)
