@@ -1,13 +1,18 @@
 """A door for browsers to a scheduler that they cannot reach: a port here, its Unix socket there.
 
-    browser ─ 127.0.0.1:8801 ─▶ dashboard ─ the socket, or TLS and a token ─▶ scheduler
+    browser ─ minisched-….localhost:8801 ─▶ dashboard ─ the socket, or TLS and a token ─▶ scheduler
 
 Whoever may open the socket is admin, but a port can be opened by everybody on the machine. So the
 door lets in whoever has been at a link with a key, which is printed for the one who started it and
-opens once: the browser gets a cookie for it. Beyond that nothing is understood here: a connection
-is one request, its head is judged, and from then on bytes pass both ways until one side ends.
+opens once: the browser gets a cookie for it. A cookie is for a host, on all of its ports, and so
+would be shown to whatever else listens at 127.0.0.1: the link has a host name that is made for this
+door alone and that nobody else can know. Browsers take all names below localhost for this machine.
 
-See: RFC 9112 (HTTP/1.1), RFC 6265bis (cookies). Next: ``web/session.py``, what the pages ask for.
+Beyond that nothing is understood here: a connection is one request, its head is judged, and from
+then on bytes pass both ways until one side ends.
+
+See: RFC 9112 (HTTP/1.1), RFC 6265bis section 8.5 (cookies and ports), RFC 6761 section 6.3
+(localhost). Next: ``web/session.py``, what the pages ask for.
 """
 
 from __future__ import annotations
@@ -101,6 +106,7 @@ class Dashboard:
         self._tls = ssl.create_default_context(cafile=ca_file or None) if is_encrypted else None
         self._key = secrets.token_urlsafe(24)
         self._session = secrets.token_urlsafe(32)
+        self._name = f"minisched-{secrets.token_hex(8)}.localhost"
         self._port = 0
 
     async def serve(self, port: int, opened: Callable[[str], None]) -> None:
@@ -119,7 +125,7 @@ class Dashboard:
             hint = "choose another with --port"
             raise MinirunError(f"cannot listen at {HOST}:{port}", hint=hint) from error
         self._port = server.sockets[0].getsockname()[1]
-        opened(f"http://{HOST}:{self._port}/open/{self._key}")
+        opened(f"http://{self._name}:{self._port}/open/{self._key}")
         async with server:
             await server.serve_forever()
 
@@ -149,7 +155,7 @@ class Dashboard:
             await _say(writer, "403 Forbidden", text)
 
     def _cookie(self) -> str:
-        return f"minisched-{self._port}"  # cookies do not tell ports apart
+        return f"minisched-{self._port}"  # who writes 127.0.0.1 instead may have two doors open
 
     def _opens(self, key: str) -> bool:
         if not self._key or not _same(key, self._key):

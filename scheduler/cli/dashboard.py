@@ -27,7 +27,8 @@ def dashboard_command(port: int) -> int:
     """Show a scheduler's pages to a browser on this machine, until Ctrl-C.
 
     The link that it prints opens once, and lets its browser do what you may do: everything, where
-    you may open the Unix socket. From another machine, forward the port first:
+    you may open the Unix socket. Where a browser does not know its name, write 127.0.0.1 there.
+    From another machine, forward the port first:
 
     \b
       ssh -L 8801:127.0.0.1:8801 HOST minisched dashboard

@@ -54,7 +54,8 @@ def may_change(caller: Caller) -> bool:
 
 
 def _cookie(request: Request) -> str:
-    # __Host- makes the browser refuse one that came without encryption, or from another host.
+    # __Host- makes the browser refuse one that came without encryption, or from another host. It
+    # shows it to this host's other ports too: to those that have this host's certificate.
     return "__Host-minisched" if request.is_secure else "minisched"
 
 

@@ -35,7 +35,7 @@ _OPTIONS = (
     "--no-first-run",
     "--no-proxy-server",
     # Whatever is not this host does not exist, so nothing can be asked for there.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE *.localhost",
     "--remote-debugging-pipe",
 )
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -20,7 +21,9 @@ import pytest
 
 from scheduler.dashboard import Head, _BadHeadError
 from tests.scheduler.api_lab import SPEC
+from tests.scheduler.chromium import chromium
 from tests.scheduler.served import ROOT, Served, serving
+from tests.scheduler.web_lab import listening
 
 
 @dataclass
@@ -44,13 +47,14 @@ class Door:
         self, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, http.client.HTTPMessage, str]:
         with closing(self.connect()) as connection:
-            connection.request(method, path, body, self._with_cookie(headers))
+            named = {"Host": urlsplit(self.link).netloc, **headers}
+            connection.request(method, path, body, self._with_cookie(named))
             answer = connection.getresponse()
             return answer.status, answer.headers, answer.read().decode()
 
     def connect(self) -> http.client.HTTPConnection:
-        parts = urlsplit(self.link)
-        return http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+        # As a browser does, and not every resolver: a name below localhost is this machine.
+        return http.client.HTTPConnection("127.0.0.1", urlsplit(self.link).port, timeout=30)
 
     def _with_cookie(self, headers: dict[str, str]) -> dict[str, str]:
         return {"Cookie": f"a=b; {self.cookie}", **headers} if self.cookie else headers
@@ -131,6 +135,33 @@ def test_the_cookie_is_for_no_script_and_no_other_site(served: Served) -> None:
     assert headers["Referrer-Policy"] == "no-referrer"
 
 
+@pytest.mark.requires("chromium")
+def test_the_cookie_is_for_no_other_port(served: Served) -> None:
+    """What if somebody else has a port of this machine, and a browser goes there too?"""
+    shown = []
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shown.append(self.headers.get("Cookie"))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with (
+        dashboard(f"unix://{served.path}") as another,
+        listening(ThreadingHTTPServer(("127.0.0.1", 0), Stranger)) as address,
+        chromium() as page,
+    ):
+        page.ask("Page.navigate", url=another.link)
+        page.wait("document.querySelector('.list')")
+        for name in ("127.0.0.1", "elsewhere.localhost"):
+            page.open(f"http://{name}:{address.rpartition(':')[2]}/")
+    assert len(shown) >= 2
+    assert not any(shown)
+
+
 def test_buttons_work_and_another_site_s_do_not(served: Served, door: Door) -> None:
     form = door.form(replicas="3")
     assert door.scale(form, "http://evil.test") == 403
@@ -167,7 +198,7 @@ def test_a_second_request_on_a_connection_is_not_passed_on(served: Served, door:
     parts = urlsplit(door.link)
     first = f"GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: {door.cookie}\r\n\r\n"
     second = "POST /v1/host/cordon HTTP/1.1\r\nHost: x\r\n\r\n"
-    with socket.create_connection((str(parts.hostname), parts.port), 30) as client:
+    with socket.create_connection(("127.0.0.1", parts.port), 30) as client:
         client.sendall((first + second).encode())
         said = b""
         while piece := client.recv(4096):

@@ -72,17 +72,18 @@ def site(folder: Path) -> Iterator[Site]:
     """Serve a new lab's pages, in threads of this process."""
     with (
         closing(Lab(folder, max_streams=16)) as lab,
-        _listening(ThreadingHTTPServer(("127.0.0.1", 0), _Model)) as at,
+        listening(ThreadingHTTPServer(("127.0.0.1", 0), _Model)) as at,
     ):
         lab.app.extensions["minisched"].control = replace(lab.control, gateway=at)
         server = ThreadedWSGIServer("127.0.0.1", 0, lab.app, _Handler)
-        with _listening(server) as address:
+        with listening(server) as address:
             yield Site(lab, f"http://{address}")
             lab.app.extensions["minisched"].close()
 
 
 @contextmanager
-def _listening(server: HTTPServer) -> Iterator[str]:
+def listening(server: HTTPServer) -> Iterator[str]:
+    """Serve from a thread; yield the address."""
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     try:
