@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 
 import click
 
 from ..container.sizes import human_size
 from ..engine.home import default_home
-from ..errors import MinirunError, UsageError
+from ..errors import ImageError, MinirunError, UsageError
+from ..record import replace
 from .archives import archive_output
 from .common import complete_image, format_option
 from .complaints import complain
@@ -24,7 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ..image.store import Image, Removal
+    from ..image.store import Image, Removal, Store
 
 _COLUMNS = (
     ("REPOSITORY", "Repository"),
@@ -158,7 +160,7 @@ def history_command(name: str, chosen: str, *, no_trunc: bool, quiet: bool) -> i
 @click.option("--oci", is_flag=True, help="An OCI archive only; the default is docker's as well.")
 @click.argument("names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=complete_image)
 def save_command(names: tuple[str, ...], output: str | None, *, oci: bool) -> int:
-    """Write images to an archive that docker, podman and skopeo load.
+    """Write images to an archive that docker, podman and skopeo load, under the names given.
 
     \b
       minirun save -o iris.tar iris
@@ -166,13 +168,33 @@ def save_command(names: tuple[str, ...], output: str | None, *, oci: bool) -> in
     """  # noqa: D301
     from ..image import archive, layout
 
-    store = default_home().images
-    images = [store.resolve(name) for name in names]
+    images = _to_save(default_home().images, names)
     write = layout.save_archive if oci else archive.save
     blobs = {part.digest: part.size for image in images for part in image.manifest.layers}
     with archive_output(output, "save", sum(blobs.values())) as sink:
         write(images, sink)
     return 0
+
+
+def _to_save(store: Store, names: tuple[str, ...]) -> list[Image]:
+    """Return images with those names only that they were asked for by; an id is none.
+
+    An image's other names may belong to something else where the archive is loaded.
+    """
+    found: dict[str, Image] = {}
+    for name in names:
+        image = store.resolve(name)
+        before = found[image.id].names if image.id in found else ()
+        asked = [one for one in image.names if one == _full(store, name) and one not in before]
+        found[image.id] = replace(image, names=(*before, *asked))
+    return list(found.values())
+
+
+def _full(store: Store, name: str) -> str:
+    """Return the full name, or "" for an id, which is not always the form of a name."""
+    with suppress(ImageError):
+        return store.name(name)
+    return ""
 
 
 @click.command()

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from ..container import clock
 from ..image.edit import changed
+from ..image.limits import host_limits
 from ..image.model import ContainerConfig, History, ImageConfig, RootFs
-from ..image.streams import decompress
+from ..image.streams import inflated
 from ..image.tarstream import TarReader
 from ..record import replace
 from ..shim.place import StartFile
@@ -88,17 +89,18 @@ def import_tar(
     from ..image.layout import host_architecture
     from ..image.unpack import Unpacker
 
-    config = changed(ContainerConfig(), changes)
+    config, limits = changed(ContainerConfig(), changes), host_limits()
     with home.images.write() as writer:
         upper = os.path.join(writer.scratch, "import")
         os.mkdir(upper)
         os.chmod(upper, 0o755)  # it becomes the container's "/": whatever the umask
         with _directory(upper) as root:
-            Unpacker(root, whiteouts=False).apply(TarReader(decompress(stream)))
+            plain = inflated(stream, limits, "the archive")
+            Unpacker(root, limits, whiteouts=False).apply(TarReader(plain))
         layer = writer.add_layer_from_upper(upper)
         now = clock.now()
         history = (History(now, "minirun import", comment=message),)
-        plain = ImageConfig(
+        document = ImageConfig(
             host_architecture(), "linux", RootFs("layers"), config, now, history=history
         )
-        return writer.write_image(plain, (layer,), names)
+        return writer.write_image(document, (layer,), names)

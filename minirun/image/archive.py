@@ -59,6 +59,8 @@ def load(
     with store.write() as writer, open_archive(path, writer.scratch) as archive:
         if archive.has("oci-layout") and archive.has("index.json"):
             return layout.adopt_all(writer, archive, path, names, seen)
+        if archive.is_empty:
+            raise ImageError(f"{path} is empty", hint="did what should have written it fail?")
         if not archive.has("manifest.json"):
             raise ImageError(
                 f"{path} is a tar archive, but not of images",

@@ -26,6 +26,7 @@ from .streams import (
     CHUNK,
     GZIP_MAGIC,
     ZSTD_MAGIC,
+    Counting,
     Guarded,
     Hashing,
     Readable,
@@ -126,20 +127,6 @@ def layer_type(head: bytes) -> str:
         if head.startswith(magic):
             return media_type
     raise ImageError("layer is compressed with bzip2 or xz", hint="compress it with gzip or zstd")
-
-
-class Counting:
-    """Counts what is read through it."""
-
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-        self.size = 0
-
-    def read(self, size: int, /) -> bytes:
-        """Read on, and count."""
-        data = self._source.read(size)
-        self.size += len(data)
-        return data
 
 
 class _Sink:

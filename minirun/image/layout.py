@@ -179,6 +179,9 @@ def _names_of(entry: Descriptor, path: str) -> tuple[str, ...]:
 
 
 def _check_version(source: Folder | Archive, path: str) -> None:
+    if not source.has("oci-layout"):
+        hint = "it has no file oci-layout; a root file system is run as it is, or imported as a tar"
+        raise ImageError(f"{path} is no OCI image layout", hint=hint)
     raw = read_file(source, "oci-layout", model.MANIFEST_LIMIT_BYTES)
     version = model.parse(_Layout, raw, f"{path}: oci-layout").image_layout_version
     if not version.startswith("1."):

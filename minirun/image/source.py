@@ -15,13 +15,15 @@ from io import FileIO
 from typing import Protocol
 
 from ..errors import ImageError
+from .limits import host_limits
 from .model import hex_of
-from .streams import CHUNK, MAGIC_BYTES, Readable, decompress, is_compressed
+from .streams import CHUNK, MAGIC_BYTES, Readable, inflated, is_compressed
 from .tarheader import HARDLINK, REGULAR, SYMLINK
 from .tarstream import TarReader
 from .unpack import write_all
 
 _MAX_MEMBERS = 100_000
+_MAX_NAMES_LENGTH = 16 << 20
 _MAX_LINKS = 8
 SCAN_BYTES = 64 << 10  # headers lie far apart: reading a whole chunk at each would be waste
 
@@ -87,7 +89,13 @@ class Archive:
         self._what = what
         self._members: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
+        self._names_length = 0
         self._scan()
+
+    @property
+    def is_empty(self) -> bool:
+        """True where there is no file in it, as in one of no bytes."""
+        return not (self._members or self._links)
 
     def open(self, digest: str, offset: int = 0, /) -> AbstractContextManager[Readable]:
         """Return the bytes of a blob, as OCI archives and those of Docker since 25 have it."""
@@ -121,8 +129,11 @@ class Archive:
                 self._links[name] = posixpath.join(posixpath.dirname(name), entry.linkname)
             elif entry.kind == HARDLINK:
                 self._links[name] = entry.linkname
+            self._names_length += len(name) + len(entry.linkname)
             if len(self._members) + len(self._links) > _MAX_MEMBERS:
                 raise ImageError(f"{self._what} has more than {_MAX_MEMBERS} members")
+            if self._names_length > _MAX_NAMES_LENGTH:
+                raise ImageError(f"{self._what} has members of too long names")
 
     def _resolve(self, name: str) -> str:
         name = posixpath.normpath(name)
@@ -149,7 +160,7 @@ def open_archive(path: str, scratch: str) -> Iterator[Archive]:
         fd = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.unlink(copy)
-            stream = decompress(file)
+            stream = inflated(file, host_limits(), path)
             while data := stream.read(CHUNK):
                 write_all(fd, data)
             yield Archive(fd, path)
@@ -172,7 +183,8 @@ def _open(path: str) -> FileIO:
     try:
         return FileIO(path)
     except OSError as error:
-        raise ImageError(f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+        hint = "an archive of save, or a directory with an OCI layout"
+        raise ImageError(f"{path}: {os.strerror(error.errno or 0).lower()}", hint=hint) from error
 
 
 def _open_regular(path: str) -> FileIO:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from ..errors import ImageError
-from .limits import allow_more
+from .limits import Limits, allow_more
 from .model import Digest
 
 _inflate: Any
@@ -72,6 +72,20 @@ class Hashing:
         return Digest(f"sha256:{self._hash.hexdigest()}")
 
 
+class Counting:
+    """Counts what is read through it."""
+
+    def __init__(self, source: Readable) -> None:
+        self._source = source
+        self.size = 0
+
+    def read(self, size: int, /) -> bytes:
+        """Read on, and count."""
+        data = self._source.read(size)
+        self.size += len(data)
+        return data
+
+
 class Guarded:
     """Refuses a stream that grows beyond reason: the decompression bomb.
 
@@ -80,17 +94,24 @@ class Guarded:
         consumed: returns how many compressed bytes were read so far.
         limit_bytes: more than this is refused whatever was consumed.
         ratio: more than this per compressed byte is refused, once the first GiB has passed.
+        what: it is, for messages.
     """
 
     FREE_BYTES = 1 << 30
 
     def __init__(
-        self, source: Readable, consumed: Callable[[], int], limit_bytes: int, ratio: int
+        self,
+        source: Readable,
+        consumed: Callable[[], int],
+        limit_bytes: int,
+        ratio: int,
+        what: str = "layer",
     ) -> None:
         self._source = source
         self._consumed = consumed
         self._limit = limit_bytes
         self._ratio = ratio
+        self._what = what
         self._size = 0
 
     def read(self, size: int, /) -> bytes:
@@ -99,15 +120,21 @@ class Guarded:
         self._size += len(data)
         if self._size > self._limit:
             raise ImageError(
-                f"layer is larger than {self._limit} bytes",
+                f"{self._what} is larger than {self._limit} bytes",
                 hint=allow_more("size", 2 * self._limit),
             )
         if self._size > self.FREE_BYTES and self._size > self._ratio * self._consumed():
             raise ImageError(
-                f"layer inflates to more than {self._ratio} times its size",
+                f"{self._what} inflates to more than {self._ratio} times its size",
                 hint=f"so does a bomb; {allow_more('ratio', 4 * self._ratio)}",
             )
         return data
+
+
+def inflated(source: Readable, limits: Limits, what: str) -> Readable:
+    """Return the plain bytes of a stream, which is refused where it grows beyond reason."""
+    blob = Counting(source)
+    return Guarded(decompress(blob), lambda: blob.size, limits.size_bytes, limits.ratio, what)
 
 
 def decompress(source: Readable) -> Readable:

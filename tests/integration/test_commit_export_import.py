@@ -217,6 +217,51 @@ def test_an_archive_without_room_is_one_error(cli: Cli, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_save_gives_the_names_that_were_asked_for(cli: Cli, tmp_path: Path) -> None:
+    ran(cli, "one", "true")
+    image_id = cli("commit", "one", "asked:1").out.strip()
+    cli("tag", "asked:1", "asked:2")
+    cli("tag", "asked:1", "other.example/secret:1")
+    path = str(tmp_path / "x.tar")
+    for words, names in (
+        (("asked:1",), ["asked:1"]),
+        (("asked:1", "asked:2"), ["asked:1", "asked:2"]),
+        ((image_id,), []),
+    ):
+        cli("save", "-o", path, *words)
+        with tarfile.open(path) as tar:
+            manifest, index = (tar.extractfile(n) for n in ("manifest.json", "index.json"))
+            assert manifest is not None
+            assert index is not None
+            assert [item["RepoTags"] for item in json.load(manifest)] == [names]
+            assert len(json.load(index)["manifests"]) == max(1, len(names))
+    cli("rmi", "asked:1", "asked:2", "other.example/secret:1")
+
+
+def test_a_compressed_archive_that_is_a_bomb_is_refused(cli: Cli, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "zeros.tar.gz", "w:gz") as tar:
+        member = tarfile.TarInfo("zeros")
+        member.size = 4 << 20
+        tar.addfile(member, io.BytesIO(bytes(member.size)))
+    tight = Cli(cli.data, cli.root, cli.rootfs, cli.bridge, {"MINIRUN_LAYER_LIMITS": "size=1M"})
+    for words in (("load", "-i"), ("import",)):
+        said = tight.fails(*words, str(tmp_path / "zeros.tar.gz"))
+        assert " than 1048576 bytes" in said
+        assert "hint: if you trust it, MINIRUN_LAYER_LIMITS=size=2097152" in said
+
+
+def test_load_of_what_is_no_archive_is_explained(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for what, problem in (
+        (str(tmp_path), "is no OCI image layout"),
+        (str(tmp_path / "nothing"), "no such file"),
+        (str(tmp_path / "empty"), "is empty"),
+    ):
+        said = cli.fails("load", "-i", what)
+        assert problem in said
+        assert "hint: " in said
+
+
 def test_a_reader_that_leaves_ends_a_save_quietly(cli: Cli) -> None:
     ran(cli, "one", "true")
     cli("commit", "one", "small")
