@@ -4,7 +4,7 @@ A hook gets the container's state as JSON on its standard input and must exit wi
 ignore that input, and may leave a daemon behind that keeps its output open: neither may hang or
 fail the runtime, so the end of the process is awaited, not the end of its output.
 
-See: config.md, POSIX-platform Hooks. Next: ``steps/handoff.py``.
+See: config.md, POSIX-platform Hooks. Next: ``steps/hooks.py``.
 """
 
 from __future__ import annotations

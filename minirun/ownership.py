@@ -1,10 +1,10 @@
 """Which processes are a container's, and may be shown, signalled and killed?
 
 Those in its control group, where it has one. But a config.json may name the group itself, so two
-containers can name the same. ``create`` refuses a group with somebody in it, but that look is all
-there is: a create that was killed before it had looked, or a container that ended before the next
-one took its group over, have a claim on paper and nobody inside. Whoever tidies up after such a one
-must not kill the living.
+containers can name the same. ``create`` refuses a group with somebody in it, and
+``cgroups/claims.py`` keeps two from moving in at once; but a create that was killed before it had
+looked, or a container that ended before the next one took its group over, have the group on paper
+and nobody inside. Whoever tidies up after such a one must not kill the living.
 
 See: ``deletion.py``, which asks. Next: ``execute.py``.
 """

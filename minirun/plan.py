@@ -23,6 +23,7 @@ Pure. Next: ``runner.py``, which walks the plan; ``explain.py``, which prints it
 
 from __future__ import annotations
 
+from . import plan_mounts
 from . import plan_parts as parts
 from .flags import Clone, SeccompFlag
 from .mount_options import PROPAGATIONS
@@ -33,13 +34,11 @@ from .steps import (
     filters,
     handoff,
     identity,
-    joining,
     limits,
     masks,
     namespaces,
     overlay,
     rootfs,
-    trees,
 )
 from .steps.base import Step
 from .steps.overlay import Overlay
@@ -117,7 +116,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     process = spec.process or Process("/", ("true",))
     linux, hooks = spec.linux, parts.hooks_of(spec)
     groups = parts.groups_made(setting, host, linux)
-    binds = parts.prepared_binds(spec, host)
+    binds = plan_mounts.prepared_binds(spec, host)
     new = parts.new_namespaces(linux)
     between = parts.needs_intermediate(linux, host, setting) or binds
     nnp = process.no_new_privileges
@@ -135,11 +134,11 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         process.oom_score_adj is not None and limits.SetOomScore(process.oom_score_adj),
         linux.intel_rdt and parts.join_service_class(linux.intel_rdt, host, setting.container_id),
         groups and (limits.JoinCgroup(groups) if between else limits.JoinCgroupAsInit(groups)),
-        binds and trees.OpenTrees(binds, parts.joined_userns(linux)),  # while we can reach them
+        binds and plan_mounts.open_trees(binds, linux),  # while we can reach them
         setting.overlay
         and Clone.CLONE_NEWUSER in new
-        and parts.idmapped_overlay(linux, setting),  # layers owned by the container's root
-        parts.shares(linux) and joining.HideFromContainer(),  # before anybody inside can see us
+        and plan_mounts.idmapped_overlay(linux, setting),  # layers owned by the container's root
+        parts.shares(linux) and parts.hide_from_container(),  # before anybody inside can see us
         parts.joins(linux, new),  # the user namespace first, then the others
         Clone.CLONE_NEWUSER in parts.separate(linux) and namespaces.BecomeNamespaceRoot(),
         between and parts.unshare_pid(linux, new),  # for the next child
@@ -153,17 +152,15 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         and overlay.MountOverlay(setting.overlay, setting.rootfs),  # a layer over the image
         rootfs.BindRootfs(setting.rootfs),  # pivot_root wants a mount point
         rootfs.OpenRootfs(setting.rootfs),  # paths are walked from this fd
-        [parts.mount_step(entry, spec, host, setting) for entry in spec.mounts],  # proc, volumes
-        parts.owns_dev(spec) and parts.device_step(spec, host),  # null, zero, random, tty
+        plan_mounts.mount_each(spec, host, setting, binds),  # proc, volumes
+        plan_mounts.make_devices(spec, host),  # null, zero, random, tty
         process.terminal and devices.OpenConsole(process.console_size),  # a pty of our own
         handoff.MakeWorkdir(process.cwd),  # while the root is writable
         setting.network and handoff.AttachNetwork(setting.network),  # veth
         linux.net_devices and namespaces.MoveNetDevices(parts.net_devices(linux)),
-        hooks.prestart and handoff.RunRuntimeHooks("prestart", hooks.prestart, "creating"),
-        hooks.create_runtime
-        and handoff.RunRuntimeHooks("createRuntime", hooks.create_runtime, "creating"),
-        hooks.create_container
-        and handoff.RunHooks("createContainer", hooks.create_container, "creating"),
+        hooks.prestart and parts.run_hooks("prestart", hooks.prestart),
+        hooks.create_runtime and parts.run_hooks("createRuntime", hooks.create_runtime),
+        hooks.create_container and parts.run_hooks("createContainer", hooks.create_container),
         rootfs.PivotRoot() if setting.pivot else rootfs.MoveRoot(setting.rootfs),
         linux.rootfs_propagation
         and rootfs.RootPropagation(PROPAGATIONS[linux.rootfs_propagation]),
@@ -187,7 +184,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
         handoff.SaveState(setting.state_path),  # status: created
         handoff.WaitForStart(),  # until somebody says start
         hooks.start_container
-        and handoff.RunHooks("startContainer", hooks.start_container, "created", process.env),
+        and parts.run_hooks("startContainer", hooks.start_container, process.env),
         handoff.CloseFds(setting.keep_fds),  # nothing of the host stays open
         handoff.PrepareExecve(process.args, process.env),  # nothing is left to do but go
         late and seccomp,  # as late as possible

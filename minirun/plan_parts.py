@@ -1,30 +1,17 @@
 """The phrases of ``plan.py``: each reads a part of the spec and returns a step, or a few.
 
-Nothing here knows the order; that is the page's business. Pure. Next: ``plan.py``.
+Nothing here knows the order; that is the page's business. Pure. Next: ``plan_mounts.py``.
 """
 
 from __future__ import annotations
 
 from . import capabilities as caps
-from .errors import SpecError
-from .flags import Clone, Mount
-from .mount_options import MountOptions, parse
-from .record import replace
+from .flags import Clone
 from .spec import Hooks, Process, Spec
-from .steps import (
-    devices,
-    filters,
-    identity,
-    limits,
-    mounts,
-    namespaces,
-    overlay,
-    trees,
-)
+from .steps import filters, identity, limits, namespaces
 from .steps.base import Step
 from .validate.process import has_priorities
 from .validate.rootless import may_set_groups
-from .validate.rules import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +19,7 @@ if TYPE_CHECKING:
 
     from .host import Host
     from .plan import Setting
-    from .spec import IdMapping, IntelRdt, Linux, Namespace
-    from .spec import Mount as SpecMount
+    from .spec import Hook, IdMapping, IntelRdt, Linux, Namespace
 
 NAMESPACES = {
     "pid": Clone.CLONE_NEWPID,
@@ -69,6 +55,15 @@ def flatten(parts: tuple[object, ...]) -> Iterator[Step]:
 def hooks_of(spec: Spec) -> Hooks:
     """Return the hooks, none where the spec has none."""
     return spec.hooks or Hooks()
+
+
+def run_hooks(kind: str, hooks: tuple[Hook, ...], env: tuple[str, ...] | None = None) -> Step:
+    """Return the step that runs hooks of one kind; many containers have none, so import it."""
+    from .steps.hooks import RunHooks, RunRuntimeHooks
+
+    status = "created" if kind == "startContainer" else "creating"
+    runs = RunRuntimeHooks if kind in ("prestart", "createRuntime") else RunHooks
+    return runs(kind, hooks, status, env)
 
 
 def separate(linux: Linux) -> Clone:
@@ -110,6 +105,13 @@ def needs_intermediate(linux: Linux, host: Host, setting: Setting) -> bool:
     return entered or host.rootless or setting.cgroup_manager == "systemd"
 
 
+def hide_from_container() -> Step:
+    """Return the step for whoever joins; ``exec`` has more of its kind, and few others need it."""
+    from .steps.joining import HideFromContainer
+
+    return HideFromContainer()
+
+
 def joins(linux: Linux, new: Clone) -> list[Step]:
     """The user namespace gives the right to join the others; mounts last, for the paths' sake."""
     joins: list[Step] = []
@@ -143,21 +145,7 @@ def join_service_class(rdt: IntelRdt, host: Host, container_id: str) -> Step:
     return JoinClass(service_class(rdt, container_id, host.resctrl).directories)
 
 
-# ── file systems ──────────────────────────────────────────────────────────────────────────────
-
-
-def idmapped_overlay(linux: Linux, setting: Setting) -> list[Step]:
-    """Assemble the root outside the user namespace, where layers may still be id-mapped."""
-    assert setting.overlay is not None
-    mapped = tuple(f"{setting.layers}/{n}" for n in range(len(setting.overlay.lowers)))
-    stack = replace(setting.overlay, lowers=mapped)
-    owner = _root_of(linux.uid_mappings), _root_of(linux.gid_mappings)
-    return [
-        namespaces.UnshareMounts(),
-        namespaces.MakeOuterMountsPrivate(),
-        overlay.MapLayers(setting.overlay.lowers, setting.layers),
-        overlay.MountMappedOverlay(stack, setting.rootfs, owner),
-    ]
+# ── control groups ────────────────────────────────────────────────────────────────────────────
 
 
 def groups_made(setting: Setting, host: Host, linux: Linux) -> tuple[str, ...]:
@@ -180,104 +168,13 @@ def delegation(spec: Spec, host: Host, new: Clone, groups: tuple[str, ...]) -> S
     if host.cgroup_mode != "v2" or not private or not writable:
         return None
     linux = spec.linux
-    owner = _root_of(linux.uid_mappings), _root_of(linux.gid_mappings)
+    owner = root_of(linux.uid_mappings), root_of(linux.gid_mappings)
     return limits.DelegateCgroup(groups[0], *owner)
 
 
-def _root_of(mappings: tuple[IdMapping, ...]) -> int:
+def root_of(mappings: tuple[IdMapping, ...]) -> int:
     """Return what the container's id 0 is outside."""
     return next((m.host_id for m in mappings if m.container_id == 0), 0)
-
-
-def _is_bind(entry: SpecMount) -> bool:
-    return entry.type == "bind" or bool({"bind", "rbind"} & set(entry.options))
-
-
-def _bind_options(entry: SpecMount) -> MountOptions:
-    options = parse(entry.options)
-    return options if options.bind else replace(options, bind="bind")
-
-
-def prepared_binds(spec: Spec, host: Host) -> tuple[trees.HostTree, ...]:
-    """Return the binds whose source must be opened before the namespaces are entered.
-
-    In a user namespace the source may be out of reach; a mount that shares or receives events must
-    be cloned while its peers are still visible. An ordinary user may clone mounts only inside, as
-    the container's root, who is himself.
-    """
-    if host.uid != 0:
-        return ()
-    in_userns = Clone.CLONE_NEWUSER in separate(spec.linux)
-    found = []
-    for index, entry in enumerate(spec.mounts):
-        if not _is_bind(entry):
-            continue
-        options, own = _bind_options(entry), (entry.uid_mappings, entry.gid_mappings)
-        if options.idmap and not in_userns and not own[0]:
-            problem = "idmap has no mappings: neither the mount nor the container has any"
-            raise SpecError(f"$.mounts[{index}]", problem, hint="add uidMappings and gidMappings")
-        travels = any(p & (Mount.MS_SHARED | Mount.MS_SLAVE) for p in options.propagation)
-        if in_userns or travels or options.idmap or own[0]:
-            found.append(trees.HostTree(entry.destination, entry.source, options, *own))
-    return tuple(found)
-
-
-def joined_userns(linux: Linux) -> str:
-    """Return the path of the user namespace that is joined, or ""."""
-    return next((entry.path for entry in linux.namespaces if entry.type == "user"), "")
-
-
-def mount_step(entry: SpecMount, spec: Spec, host: Host, setting: Setting) -> Step:
-    """Return the step for one entry of ``mounts``."""
-    if _is_bind(entry):
-        options = _bind_options(entry)
-        prepared = any(entry.destination == t.destination for t in prepared_binds(spec, host))
-        return mounts.MountBind(entry.source, entry.destination, options, prepared)
-    options = parse(entry.options)
-    if entry.type in ("cgroup", "cgroup2"):
-        return _mount_cgroup(entry.destination, options, spec, host, setting)
-    return mounts.MountFilesystem(entry.type, entry.source, entry.destination, options)
-
-
-def _mount_cgroup(
-    destination: str, options: MountOptions, spec: Spec, host: Host, setting: Setting
-) -> Step:
-    """Version 2 is one file system, version 1 a directory of them."""
-    if host.cgroup_mode != "v2":
-        return mounts.MountCgroup1(destination, options, _groups_by_path(setting, host))
-    tree = host.cgroup2.own if host.cgroup2 else "/sys/fs/cgroup"
-    own = dict(setting.cgroup_directories).get("", tree)
-    namespaced = spec.namespace("cgroup") is not None
-    return mounts.MountCgroup2(destination, options, "" if namespaced else own)
-
-
-def _groups_by_path(setting: Setting, host: Host) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
-    """Return (directory, host path, links) of each version 1 hierarchy.
-
-    Controllers that share a hierarchy (``cpu,cpuacct``) share a directory with a link for each.
-    """
-    by_path: dict[str, list[str]] = {}
-    for controller, path in setting.cgroup_directories:
-        if host.controllers[controller].version == 2:
-            continue  # the empty half of a hybrid host
-        by_path.setdefault(path, []).append(controller.removeprefix("name="))
-    return tuple(
-        (",".join(names), path, tuple(names) if len(names) > 1 else ())
-        for path, names in by_path.items()
-    )
-
-
-def owns_dev(spec: Spec) -> bool:
-    """A bind of the host's /dev must not be written to."""
-    return not any(_is_bind(e) and plain(e.destination) == "/dev" for e in spec.mounts)
-
-
-def device_step(spec: Spec, host: Host) -> Step:
-    """The spec's devices come after the standard ones, and replace those of the same path."""
-    wanted = {device.path: device for device in devices.DEFAULT_DEVICES}
-    wanted.update({device.path: device for device in spec.linux.devices})
-    in_userns = host.in_user_namespace or Clone.CLONE_NEWUSER in separate(spec.linux)
-    return devices.MakeDevices(tuple(wanted.values()), bind=in_userns)
 
 
 # ── the process ───────────────────────────────────────────────────────────────────────────────

@@ -25,7 +25,7 @@ LAYERS = (
     {"spec", "spec_resources", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
-    {"plan", "plan_parts", "plan_exec", "explain", "features"},
+    {"plan", "plan_parts", "plan_mounts", "plan_exec", "explain", "features"},
     {"runner"},
     {
         "roots",
@@ -68,6 +68,7 @@ PURE = (
     "minirun.validate",
     "minirun.plan",
     "minirun.plan_exec",
+    "minirun.plan_mounts",
     "minirun.plan_parts",
     "minirun.explain",
     "minirun.cgroups.devices",

@@ -1,4 +1,4 @@
-"""Steps that pass the container on: to the next process, to the hooks, to its own program.
+"""Steps that pass the container on: to the next process, to its network, to its own program.
 
 See: fork(2), fifo(7), execve(2), config.md (Lifecycle). Next: ``../plan.py``.
 """
@@ -11,7 +11,6 @@ from .. import inroot, kernel
 from ..errors import SyscallError
 from ..executable import explain_exec_error, find_executable
 from ..flags import spell
-from ..hooks import run_hooks
 from .base import Context, Step, quoted
 
 TYPE_CHECKING = False
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
     from ..flags import Clone
-    from ..spec import Hook
 else:
     # The C half has all that is needed; the Python half builds enums for 3 ms.
     import _signal as signal
@@ -121,41 +119,6 @@ class AttachNetwork(Step):
     def apply(self, context: Context) -> None:
         """Done by whoever asked for the container; ``minirun.network`` in our own case."""
         context.attach_network(context.init_pid)
-
-
-class RunHooks(Step):
-    """Programs of the caller, at a fixed moment."""
-
-    id: ClassVar = "hooks"
-    why: ClassVar = "the engine adds what only it knows: networks, GPUs, policy"
-    man: ClassVar = "config.md, POSIX-platform Hooks"
-    check: ClassVar = "add a hook that writes its standard input to a file"
-    without: ClassVar = "docker --gpus and CNI plugins do nothing"
-
-    kind: str
-    hooks: tuple[Hook, ...]
-    status: str
-    env: tuple[str, ...] | None = None
-
-    @property
-    def title(self) -> str:
-        """Say which."""
-        return f"{self.id} {self.kind}"
-
-    @property
-    def call(self) -> tuple[str, ...]:
-        """One execve for each."""
-        return tuple(f"execve({quoted(hook.path)}" for hook in self.hooks)
-
-    def apply(self, context: Context) -> None:
-        """Run them here, in this process's namespaces."""
-        run_hooks(self.kind, self.hooks, context.state(self.status), self.env)
-
-
-class RunRuntimeHooks(RunHooks):
-    """The hooks that belong to the host's side."""
-
-    lane: ClassVar = "R"
 
 
 class MakeWorkdir(Step):

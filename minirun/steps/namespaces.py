@@ -232,33 +232,6 @@ class MakeMountsPrivate(Step):
         kernel.mount(None, "/", None, self.propagation, None)
 
 
-class UnshareMounts(Step):
-    """A mount namespace between the host's and the container's."""
-
-    lane: ClassVar = "M"
-    id: ClassVar = "unshare-mounts"
-    why: ClassVar = "the root is assembled where layers may still be id-mapped, but not on the host"
-    man: ClassVar = "mount_namespaces(7)"
-    check: ClassVar = "findmnt on the host shows no overlay of ours"
-    without: ClassVar = "the overlay would be mounted on the host, or could not be id-mapped"
-
-    @property
-    def call(self) -> tuple[str, ...]:
-        """Before the user namespace is joined."""
-        return (f"unshare({spell(Clone.CLONE_NEWNS)})",)
-
-    def apply(self, context: Context) -> None:
-        """Unshare."""
-        del context
-        kernel.unshare(Clone.CLONE_NEWNS)
-
-
-class MakeOuterMountsPrivate(MakeMountsPrivate):
-    """The same for the intermediate's namespace."""
-
-    lane: ClassVar = "M"
-
-
 class SetHostname(Step):
     """Names of the UTS namespace."""
 

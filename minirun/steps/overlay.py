@@ -1,16 +1,14 @@
 """Steps that stack an image's layers and a writable one into a root file system.
 
 See: Documentation/filesystems/overlayfs.rst; mount_setattr(2), ID-mapped mounts.
-Next: ``rootfs.py``.
+Next: ``idmapped.py``, where owners are others inside; ``rootfs.py``.
 """
 
 from __future__ import annotations
 
-import os
-
-from .. import inroot, kernel
+from .. import kernel
 from ..errors import SyscallError
-from ..flags import AT_FDCWD, At, Mount, MountAttr, OpenTree
+from ..flags import At, Mount, MountAttr
 from ..record import Record
 from .base import Context, Step, quoted
 
@@ -78,54 +76,6 @@ class MountOverlay(Step):
         """Mount it on a directory of ours, outside anything the image controls."""
         del context
         kernel.mount("overlay", self.target, "overlay", Mount(0), self.overlay.data)
-
-
-class MapLayers(Step):
-    """Show the image's files as owned by the ids that the container's root really has."""
-
-    lane: ClassVar = "M"
-    id: ClassVar = "idmap-layers"
-    why: ClassVar = "uid 0 in the image and uid 0 in the container become the same user"
-    man: ClassVar = "mount_setattr(2), ID-mapped mounts"
-    check: ClassVar = "grep idmapped /proc/PID/mountinfo"
-    without: ClassVar = "every file of the image belongs to nobody (65534)"
-
-    lowers: tuple[str, ...]
-    target: str
-
-    @property
-    def call(self) -> tuple[str, ...]:
-        """Each layer is cloned, mapped and attached below a directory of ours."""
-        return (
-            "open_tree(AT_FDCWD, path, OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC)",
-            'mount_setattr(fd, "", AT_EMPTY_PATH, {attr_set=MOUNT_ATTR_IDMAP',
-        )
-
-    def apply(self, context: Context) -> None:
-        """Attach layer N at ``target``/N."""
-        for number, lower in enumerate(self.lowers):
-            tree = kernel.open_tree(AT_FDCWD, lower, OpenTree.OPEN_TREE_CLONE)
-            map_owners(tree, context.fds["userns"])
-            place = f"{self.target}/{number}"
-            os.makedirs(place, exist_ok=True)
-            target = os.open(place, os.O_PATH | os.O_DIRECTORY)
-            inroot.attach(tree, target)
-            os.close(target)
-            os.close(tree)
-
-
-class MountMappedOverlay(MountOverlay):
-    """The same, outside the user namespace: its layers are already mapped."""
-
-    lane: ClassVar = "M"
-
-    owner: tuple[int, int] = (0, 0)
-
-    def apply(self, context: Context) -> None:
-        """The writable layer is not mapped, so it must belong to the container's root."""
-        if self.overlay.upper:
-            os.chown(self.overlay.upper, *self.owner)
-        super().apply(context)
 
 
 def map_owners(tree_fd: int, userns_fd: int, *, recursive: bool = False) -> None:

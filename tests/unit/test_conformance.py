@@ -17,7 +17,9 @@ from minirun.steps import (
     devices,
     filters,
     handoff,
+    hooks,
     identity,
+    idmapped,
     limits,
     masks,
     mounts,
@@ -35,7 +37,7 @@ PAGE = Path(__file__).parents[2] / "docs/conformance.md"
 ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| (.*) \|$", re.MULTILINE)
 ROWS = {path: (status.strip(), how) for path, status, how in ROW.findall(PAGE.read_text())}
 MODULES = (
-    *(devices, filters, handoff, identity, limits, masks),
+    *(devices, filters, handoff, hooks, identity, idmapped, limits, masks),
     *(mounts, namespaces, overlay, priorities, resctrl, rootfs, trees),
 )
 
