@@ -134,7 +134,7 @@ def _object_of(item: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
     def check(value: object, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise SpecError(path, f"expected an object, found {_kind(value)}")
-        return {key: item(held, f"{path}.{key}") for key, held in value.items()}
+        return {_string(key, path): item(held, f"{path}.{key}") for key, held in value.items()}
 
     return check
 
@@ -157,7 +157,17 @@ def _string(value: object, path: str) -> str:
         raise SpecError(path, f"expected a string, found {_kind(value)}")
     if "\0" in value:
         raise SpecError(path, "a string may not hold a NUL byte")
+    if not value.isascii():
+        _encodable(value, path)
     return value
+
+
+def _encodable(value: str, path: str) -> None:
+    """Refuse half a character, as JSON can spell it: no file or host could be called that."""
+    try:
+        value.encode("utf-8", "surrogateescape")  # as os.fsencode does
+    except UnicodeEncodeError as error:
+        raise SpecError(path, f"{value!r} is no Unicode text") from error
 
 
 def _boolean(value: object, path: str) -> bool:

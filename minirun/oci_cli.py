@@ -89,6 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell(report, "interrupted", "")
         return EXIT_INTERRUPTED
+    except Exception as error:  # the edge: nobody must see a traceback
+        if "--debug" in words:
+            raise
+        text = f"a mistake of minirun-oci: {type(error).__name__}: {error}"
+        _tell(report, text, "please report it with the output of --debug")
     return EXIT_EXEC if verb == "exec" else EXIT_ERROR
 
 

@@ -90,7 +90,7 @@ def load(bundle: str, config: str = "") -> Spec:
     """
     path = os.path.abspath(config or f"{bundle}/config.json")
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             held = parse_json(file.read(), "$")
     except FileNotFoundError as error:
         folder, name = os.path.split(path)
@@ -104,14 +104,15 @@ def load(bundle: str, config: str = "") -> Spec:
     return spec
 
 
-def parse_json(text: str, path: str) -> Any:  # noqa: ANN401 - the JSON edge
+def parse_json(data: bytes, path: str) -> Any:  # noqa: ANN401 - the JSON edge
     """Return what a JSON text holds.
 
     Raises:
-        SpecError: it is no JSON, or nested deeper than anything the specification knows.
+        SpecError: it is no JSON or no UTF-8, or nested deeper than anything the specification
+            knows.
     """
     try:
-        return loads(text)
+        return loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise SpecError(path, f"invalid JSON: {str(error).lower()}") from error
 

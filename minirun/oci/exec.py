@@ -24,7 +24,7 @@ from .handover import (
     send_pidfd,
     write_pid_file,
 )
-from .words import FLAG, LIST, VALUE
+from .words import FLAG, LIST, VALUE, is_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _process(call: Call, container: Container) -> Process:
         if len(call.words) > 1:
             raise UsageError("--process and a command cannot be given together")
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, "rb") as file:
                 process = decode(Process, parse_json(file.read(), "$.process"), "$.process")
         except FileNotFoundError as error:
             raise MinirunError(f"open {path}: no such file") from error
@@ -151,7 +151,7 @@ def parse_id(text: str, option: str) -> int:
     >>> parse_id("1000", "user")
     1000
     """
-    if not (text.isascii() and text.isdecimal()) or int(text) > 2**32 - 2:
+    if not is_number(text) or int(text) > 2**32 - 2:
         raise UsageError(
             f"--{option}: {text!r} is not an id", hint="numbers only, such as 1000 or 1000:1000"
         )

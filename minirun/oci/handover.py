@@ -93,12 +93,15 @@ def kept_descriptors(call: Call) -> tuple[int, tuple[str, ...]]:
         kept += int(listening)
         environment = (f"LISTEN_FDS={listening}", "LISTEN_PID=1")
     for fd in range(3, 3 + kept):
-        try:
-            os.fstat(fd)
-        except OSError as error:
-            raise UsageError(
-                f"please check that preserved-fd {fd} (of {kept}) is present"
-            ) from error
-        os.set_inheritable(fd, True)
+        if not _is_inherited(fd):
+            raise UsageError(f"please check that preserved-fd {fd} (of {kept}) is present")
     kernel.close_range(3 + kept, 2**31 - 1, cloexec=True)
     return kept, environment
+
+
+def _is_inherited(fd: int) -> bool:
+    """Whether the caller gave us a descriptor: those of our own are closed on exec, all of them."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False

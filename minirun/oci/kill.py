@@ -10,7 +10,7 @@ import signal
 from ..errors import UsageError
 from ..host import probe
 from ..lifecycle import Container
-from .words import FLAG
+from .words import FLAG, is_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def parse_signal(text: str) -> int:
     >>> parse_signal("9"), parse_signal("kill"), parse_signal("SIGTERM")
     (9, 9, 15)
     """
-    if text.isascii() and text.isdecimal():
+    if is_number(text):
         if int(text) in {0, *map(int, signal.valid_signals())}:  # 0 asks whether it is there
             return int(text)
     else:

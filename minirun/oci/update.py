@@ -100,11 +100,11 @@ def _update_class(container: Container, shares: IntelRdt) -> None:
     write_schemata(own.directory, schemata(shares))
 
 
-def _read(path: str) -> str:
+def _read(path: str) -> bytes:
     if path == "-":
-        return sys.stdin.read()
+        return sys.stdin.buffer.read()
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError as error:
         raise MinirunError(f"open {path}: no such file") from error

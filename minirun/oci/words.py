@@ -80,13 +80,13 @@ class Call(Record):
         return found if isinstance(found, list) else [str(found)]
 
     def number(self, name: str, default: int = 0) -> int:
-        """Return an option's value as an integer.
+        """Return an option's value as an integer from 0 on.
 
         Raises:
             UsageError: it is none.
         """
         text = self.text(name, str(default))
-        if not text.removeprefix("-").isascii() or not text.removeprefix("-").isdecimal():
+        if not is_number(text):
             raise UsageError(f"--{name}: {text!r} is not a number")
         return int(text)
 
@@ -102,6 +102,11 @@ class Call(Record):
                 f"{len(self.words)} given"
             )
         return self.words[0]
+
+
+def is_number(text: str) -> bool:
+    """Tell whether a word is a plain number, of a length that int() takes."""
+    return text.isascii() and text.isdecimal() and len(text) < 20
 
 
 def parse(

@@ -45,6 +45,12 @@ WRONG: dict[str, tuple[Callable[[Json], object], str]] = {
     "version of words": (lambda c: c.update(ociVersion="new"), "$.ociVersion"),
     "args is a string": (lambda c: c["process"].update(args="true"), "$.process.args"),
     "an arg is a number": (lambda c: c["process"].update(args=["true", 1]), "$.process.args[1]"),
+    "an arg is half a character": (
+        lambda c: c["process"].update(args=["true", "\ud800"]), "$.process.args[1]",
+    ),
+    "a name with a NUL": (
+        lambda c: c["linux"].update(sysctl={"net.a\0": "1"}), "$.linux.sysctl: a string may not",
+    ),
     "uid is a string": (lambda c: c["process"]["user"].update(uid="0"), "$.process.user.uid"),
     "uid is negative": (lambda c: c["process"]["user"].update(uid=-1), "$.process.user.uid"),
     "mounts is an object": (lambda c: c.update(mounts={}), "$.mounts"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from minirun import oci_cli
 from tests.integration.oci_lab import Runtime, wait_for_end
 
 pytestmark = pytest.mark.requires("root", "busybox", "cgroups")
@@ -27,6 +28,10 @@ ERRORS = {
     "exec unknown": (["exec", "nope", "true"], 255, "container does not exist"),
     "terminal": (["run", "--detach", "--console-socket", "/nope", "x"], 1, "cannot use console"),
     "preserved": (["create", "--preserve-fds", "9", "x"], 1, "preserved-fd"),
+    "our own log preserved": (["create", "--preserve-fds", "1", "x"], 1, "preserved-fd 3 (of 1)"),
+    "our own pipe preserved": (["run", "--preserve-fds", "2", "x"], 1, "preserved-fd 3 (of 2)"),
+    "preserved less than none": (["create", "--preserve-fds", "-1", "x"], 1, "'-1' is not a num"),
+    "signal of 5,000 digits": (["kill", "x", "9" * 5000], 1, "unknown signal"),
     "no criu": (["--criu", "/nope", "checkpoint", "x"], 1, "need criu, and there is no /nope"),
     "page server": (
         ["checkpoint", "--page-server", "a:1", "x"],
@@ -51,9 +56,12 @@ def test_errors_are_one_object_in_the_log(oci: Runtime, tmp_path: Path, case: st
     assert oci.run("list", "--quiet").stdout == ""
 
 
-@pytest.mark.parametrize("config", ["{", "[]", '{"ociVersion": 1}', "[" * 100_000, "null", "\0"])
-def test_bad_config_leaves_nothing(oci: Runtime, config: str) -> None:
-    (oci.bundle / "config.json").write_text(config)
+@pytest.mark.parametrize(
+    "config",
+    [b"{", b"[]", b'{"ociVersion": 1}', b"[" * 100_000, b"null", b"\0", b'{"a": "\xff"}', b"\xff"],
+)
+def test_bad_config_leaves_nothing(oci: Runtime, config: bytes) -> None:
+    (oci.bundle / "config.json").write_bytes(config)
     done = oci.run("create", "bad")
     assert done.returncode == 1
     assert "config.json: $" in done.stderr
@@ -94,3 +102,23 @@ def test_illegal_transitions_use_runcs_words(oci: Runtime) -> None:
     oci.quiet("kill", "--all", "web", "KILL")
     oci.quiet("delete", "--force", "web")
     oci.quiet("delete", "--force", "web")
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_mistake_of_ours_is_one_line_as_well(
+    debug: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What if something goes wrong that nobody has thought of? With --debug it shows where."""
+
+    def mistake(*_: object) -> int:
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(oci_cli, "_dispatch", mistake)
+    if debug:
+        with pytest.raises(ZeroDivisionError):
+            oci_cli.main(["--debug", "state", "web"])
+    else:
+        assert oci_cli.main(["state", "web"]) == 1
+        line, hint = capfd.readouterr().err.splitlines()
+        assert line.endswith("a mistake of minirun-oci: ZeroDivisionError: by nothing")
+        assert "--debug" in hint
