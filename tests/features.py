@@ -235,6 +235,7 @@ FEATURES: dict[str, Feature] = {
         lambda: _is_root() and (cgroup2_mount() or cgroup1_mount("memory")) is not None,
     ),
     "systemd": Feature(_systemd, lambda: _is_root() and Path("/run/systemd/system").is_dir()),
+    "systemd-analyze": _tool("systemd-analyze", claim=_never),
     "apparmor": Feature(_apparmor, lambda: _is_root() and (APPARMOR / "profiles").exists()),
     "timens": Feature(
         lambda: _attempt("unshare", "--time", "--monotonic", "1", "true"),

@@ -31,6 +31,7 @@ DOCTESTED = sorted(
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)([^)#\s]+)")
 SYMBOL = re.compile(r"`([\w./-]+\.py):(\w+)`")
 MAKE = re.compile(r"\bmake ([a-z-]+)(?=[` \n])")
+UNIT = re.compile(r"^```ini\n(\[Unit\]\n.*?)^```", re.MULTILINE | re.DOTALL)
 FENCE = re.compile(r"^```(?:sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"^(?:\$ )?(minirun|minirun-oci|minisched) +([a-z]+)(.*)$", re.MULTILINE)
 
@@ -159,3 +160,15 @@ def test_every_decision_is_dated_and_names_what_was_rejected() -> None:
         text = decision.read_text()
         assert re.search(r"^Date: \d{4}-\d{2}-\d{2}$", text, re.MULTILINE), decision.name
         assert "Rejected:" in text, decision.name
+
+
+@pytest.mark.requires("systemd-analyze")
+@pytest.mark.parametrize("wrong", [False, True])
+def test_systemd_understands_the_unit(tmp_path: Path, *, wrong: bool) -> None:
+    (text,) = UNIT.findall(_text(Path("docs/scheduler.md")))
+    text = re.sub(r"(?<=^ExecStart=)\S+", sys.executable, text, flags=re.MULTILINE)
+    file = tmp_path / "minisched.service"
+    file.write_text(text.replace("Restart=on-failure", "Restart=on-failures") if wrong else text)
+    command = ["systemd-analyze", "verify", "--man=no", "--", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (str(file) in done.stderr) == wrong, done.stderr
