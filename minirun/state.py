@@ -20,7 +20,7 @@ import os
 import time
 
 from .decode import decode, encode
-from .errors import NotFoundError, StateError
+from .errors import NotFoundError, SpecError, StateError
 from .quickjson import dumps, loads
 from .record import EMPTY, Record
 
@@ -78,13 +78,20 @@ class Directory:
 
         Raises:
             NotFoundError: no such container.
+            StateError: the file is none of ours.
         """
+        path = self.file("state.json")
         try:
-            with open(self.file("state.json"), encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 return decode(State, loads(file.read()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(
                 f"container {self.id}: container does not exist", hint="minirun ps --all lists them"
+            ) from error
+        except (ValueError, RecursionError, SpecError) as error:
+            raise StateError(
+                f"container {self.id}: {path} is damaged",
+                hint=f"kill what it runs, then remove {self.path} by hand",
             ) from error
 
     def write(self, state: State) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 OPTIONS = {"stats": FLAG, "interval": VALUE}
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST_S = 24 * 24 * 3600.0  # poll(2) counts milliseconds in an int
 
 
 def main(call: Call, report: Report) -> int:
@@ -89,8 +90,8 @@ def seconds_of(text: str) -> float:
         seconds = float(number) * _SECONDS[unit]
     except (ValueError, KeyError) as error:
         raise UsageError(f"--interval: {text!r} is not a duration", hint="such as 5s") from error
-    if seconds <= 0:
-        raise UsageError("duration interval must be greater than 0")
+    if not 0 < seconds < _LONGEST_S:  # nor is it nan
+        raise UsageError("duration interval must be greater than 0, and less than 24 days")
     return seconds
 
 

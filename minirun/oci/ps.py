@@ -50,7 +50,8 @@ def _lines_of(pids: Sequence[int], arguments: Sequence[str]) -> str:
 
     done = subprocess.run(["ps", *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise MinirunError(f"ps {' '.join(arguments)}: {done.stderr.strip()}")
+        problem = done.stderr.strip().partition("\n")[0]  # its usage follows
+        raise MinirunError(f"ps {' '.join(arguments)}: {problem}")
     header, *lines = done.stdout.splitlines()
     if "PID" not in header.split():
         raise MinirunError("couldn't find PID field in ps output", hint="such as ps ID -ef")

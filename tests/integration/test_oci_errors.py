@@ -122,3 +122,36 @@ def test_mistake_of_ours_is_one_line_as_well(
         line, hint = capfd.readouterr().err.splitlines()
         assert line.endswith("a mistake of minirun-oci: ZeroDivisionError: by nothing")
         assert "--debug" in hint
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"id": 5}'])
+def test_damaged_state_is_told_and_hides_no_other(oci: Runtime, text: bytes) -> None:
+    oci.config(args=["sleep", "1000"])
+    oci.create("ill")
+    oci.create("well")
+    state = oci.root / "ill/state.json"
+    healthy = state.read_bytes()
+    state.write_bytes(text)
+    try:
+        for verb in ("state", "start", "ps", "kill", "delete"):
+            done = oci.run(verb, "ill")
+            assert done.returncode == 1
+            assert f"{state} is damaged" in done.stderr
+        assert oci.run("list", "--quiet").stdout == "well\n"
+    finally:
+        state.write_bytes(healthy)
+
+
+def test_interval_that_is_none(oci: Runtime) -> None:
+    oci.config(args=["sleep", "1000"])
+    oci.create("web")
+    for interval in ("0s", "-1s", "nans", "infs", "1e9h", "5", "s", ""):
+        done = oci.run("events", "--interval", interval, "web")
+        assert done.returncode == 1
+        assert "interval" in done.stderr
+
+
+def test_ps_tells_the_reason_without_the_usage(oci: Runtime) -> None:
+    oci.config(args=["sleep", "1000"])
+    oci.create("web")
+    assert len(oci.run("ps", "web", "--no-such").stderr.splitlines()) == 1
