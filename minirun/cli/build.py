@@ -1,6 +1,6 @@
 """``build``: a Dockerfile and a directory become an image, or files, or an archive.
 
-Next: ``builder.py``, which shows and prunes what builds keep.
+Next: ``build_flags.py``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import click
 from ..engine.home import default_home
 from ..errors import ImageError, UsageError
 from ..image.obtain import MISSING, POLICIES, Obtain
+from .build_flags import BuildCommand, refuse, with_refused
 from .output import say
 from .progress import KINDS
 from .progress import chosen as progress_of
@@ -23,72 +24,22 @@ from .transfer import announced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import Any
 
     from ..image.build_export import Output
     from ..image.build_options import Options
     from ..image.store import Image
 
-#: Flags of docker's that are not supported, each with what to do instead.
-_REFUSED = {
-    "add-host": "RUN steps see the host's own /etc/hosts",
-    "allow": "a RUN step never gets more privileges here",
-    "attest": "no attestations are made",
-    "builder": "there is one builder",
-    "cgroup-parent": "RUN steps have no limits of their own",
-    "compress": "the context is read where it is",
-    "cpu-period": "RUN steps have no limits of their own",
-    "cpu-quota": "RUN steps have no limits of their own",
-    "cpu-shares": "RUN steps have no limits of their own",
-    "cpuset-cpus": "RUN steps have no limits of their own",
-    "cpuset-mems": "RUN steps have no limits of their own",
-    "check": "build, and read the warnings",
-    "isolation": "it exists on another system only",
-    "memory": "RUN steps have no limits of their own",
-    "memory-swap": "RUN steps have no limits of their own",
-    "security-opt": "RUN steps have the default profile",
-    "shm-size": "mount a tmpfs: RUN --mount=type=tmpfs,target=/dev/shm",
-    "ulimit": "RUN steps have no limits of their own",
-}
-#: Flags that say what is done anyway.
-_ALREADY = ("load", "rm", "force-rm")
-_OFF = ("provenance", "sbom")
 
-
-def _key(name: str) -> str:
-    return f"refused_{name.replace('-', '_')}"
-
-
-class _Build(click.Command):
-    """Knows ``--pull`` without a value, which click would take from the next word."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Spell the value out."""
-        return super().parse_args(ctx, ["--pull=always" if a == "--pull" else a for a in args])
-
-
-def _refused(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that are only there to be refused, or to mean nothing."""
-    for name in _REFUSED:
-        command = click.option(
-            f"--{name}", _key(name), multiple=True, hidden=True, is_flag=name == "check"
-        )(command)
-    for name in _OFF:
-        command = click.option(f"--{name}", _key(name), hidden=True)(command)
-    for name in _ALREADY:
-        command = click.option(f"--{name}", is_flag=True, hidden=True, expose_value=False)(command)
-    return command
-
-
-@click.command(cls=_Build)
+@click.command(cls=BuildCommand)
 @click.option("-t", "--tag", "tags", multiple=True, metavar="NAME", help="Name of the image.")
 @click.option("-f", "--file", "dockerfile", metavar="FILE", help="PATH/Dockerfile; - is stdin.")
 @click.option("--build-arg", "args", multiple=True, metavar="NAME=VALUE", help="Value for an ARG.")
 @click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="A label.")
 @click.option("--annotation", "notes", multiple=True, metavar="NAME=VALUE", help="Of the manifest.")
 @click.option("--target", default="", metavar="STAGE", help="Stop at this stage.")
-@click.option("--platform", default="", help="Refuse any but this one.")
+@click.option("--platform", default="", metavar="OS/ARCH", help="Refuse any but this one.")
 @click.option(
     "--secret", "secrets", multiple=True, metavar="id=ID,src=FILE", help="For RUN --mount."
 )
@@ -96,7 +47,9 @@ def _refused(command: Callable[..., Any]) -> Callable[..., Any]:
     "--ssh", "agents", multiple=True, metavar="default|ID=SOCKET", help="For RUN --mount."
 )
 @click.option("--build-context", "contexts", multiple=True, metavar="NAME=PATH", help="For --from.")
-@click.option("--network", default="host", help="Of RUN: host (default), none or bridge.")
+@click.option(
+    "--network", default="host", metavar="NAME", help="Of RUN: host (default), none or bridge."
+)
 @click.option("--pull", default=MISSING, type=click.Choice(POLICIES), help="Of base images.")
 @click.option("--no-cache", is_flag=True, help="Carry out every step.")
 @click.option("--no-cache-filter", "fresh", multiple=True, metavar="STAGE", help="Of this stage.")
@@ -109,7 +62,7 @@ def _refused(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--iidfile", metavar="FILE", help="Write the image's id to a file.")
 @click.option("--metadata-file", "metadata", metavar="FILE", help="Write facts as JSON.")
 @click.option("-q", "--quiet", is_flag=True, help="Print the image's id only.")
-@_refused
+@with_refused
 @click.argument("path", type=click.Path(), metavar="PATH")
 def build_command(
     path: str,
@@ -128,7 +81,7 @@ def build_command(
     from ..engine.run_step import ContainerExecutor
     from ..image.build import build_to
 
-    _refuse(given)
+    refuse(given)
     home = default_home()
     outputs = _outputs(given)
     with tempfile.TemporaryDirectory(prefix="minirun-") as folder:
@@ -146,16 +99,6 @@ def build_command(
         if given["push"] or any(output.pushes for output in outputs):
             _push(image, given["tags"], quiet=quiet)
     return 0
-
-
-def _refuse(given: dict[str, Any]) -> None:
-    for name, hint in _REFUSED.items():
-        if given[_key(name)]:
-            raise UsageError(f"--{name} is not supported", hint=hint)
-    for name in _OFF:
-        value = given[_key(name)]
-        if value not in (None, "false"):
-            raise UsageError(f"--{name}={value} is not supported", hint="no attestations are made")
 
 
 def _outputs(given: dict[str, Any]) -> list[Output]:
@@ -193,6 +136,7 @@ def _options(given: dict[str, Any], dockerfile: Path | None, *, quiet: bool) -> 
     from ..image.build_secrets import parse_agents, parse_secrets
 
     build_args = _arguments(given["args"])
+    network = "host" if given["network"] == "default" else given["network"]
     return Options(
         dockerfile=dockerfile,
         tags=given["tags"],
@@ -201,13 +145,13 @@ def _options(given: dict[str, Any], dockerfile: Path | None, *, quiet: bool) -> 
         annotations=parse_annotations(given["notes"]),
         target=given["target"],
         platform=given["platform"],
-        network=one_of(given["network"], "network", ("host", "none", "bridge")),
+        network=one_of(network, "network", ("host", "none", "bridge")),
         no_cache=given["no_cache"],
         no_cache_stages=frozenset(n.lower() for text in given["fresh"] for n in text.split(",")),
         cache_from=[_cache_image(text) for text in given["cached"]],
         inline_cache=_is_inline(given["cache_to"]) or build_args.get(INLINE_ARG) == "1",
         squash=given["squash"],
-        contexts=dict(_pair(text) for text in given["contexts"]),
+        contexts=dict(_named_context(text) for text in given["contexts"]),
         secrets=parse_secrets(given["secrets"], os.environ),
         agents=parse_agents(given["agents"], os.environ),
         obtain=Obtain(given["pull"], shown=None if quiet else announced),
@@ -238,6 +182,14 @@ def _arguments(texts: Iterable[str]) -> dict[str, str]:
         if equals or name in os.environ:
             found[name] = value if equals else os.environ[name]
     return found
+
+
+def _named_context(text: str) -> tuple[str, str]:
+    name, where = _pair(text)
+    if not (name and where):
+        hint = "NAME=FOLDER, or NAME=docker-image://IMAGE"
+        raise UsageError(f"--build-context {text!r}: no name and place", hint=hint)
+    return name, where
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -105,7 +105,8 @@ def named(contexts: Mapping[str, str], digests: Digests) -> Iterator[dict[str, O
                 hint = f"a folder, or {IMAGE_SCHEME}NAME"
                 raise ImageError(f"--build-context {name}={where} is not supported", hint=hint)
             if not os.path.isdir(where):
-                raise ImageError(f"--build-context {name}={where} is not a folder")
+                hint = f"a folder, or {IMAGE_SCHEME}NAME"
+                raise ImageError(f"--build-context {name}={where} is not a folder", hint=hint)
             label = f"build context {name}"
             found[name] = stack.enter_context(opened(Path(where), None, label, digests))
         yield found

@@ -89,7 +89,9 @@ def _content(text: str, given: Mapping[str, str], environ: Mapping[str, str]) ->
         with open(path, "rb") as file:
             content = file.read(LIMIT_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"--secret {text}: {path}: {os.strerror(error.errno or 0)}") from error
+        problem = os.strerror(error.errno or 0).lower()
+        hint = "as in id=token,src=FILE or id=token,env=NAME"
+        raise UsageError(f"--secret {text}: {path}: {problem}", hint=hint) from error
     if len(content) > LIMIT_BYTES:
         raise UsageError(f"--secret {text}: {path} is larger than {LIMIT_BYTES} bytes")
     return content

@@ -399,18 +399,28 @@ def test_builder_shows_and_prunes(cli: Cli, context: Path) -> None:
         (("--ulimit", "nofile=1"), "--ulimit is not supported"),
         (("--sbom=true",), "--sbom=true is not supported"),
         (("--secret", "src=x"), "no id"),
-        (("--secret", "id=nonesuch,src=/nonesuch"), "/nonesuch: No such file"),
+        (("--secret", "id=nonesuch,src=/nonesuch"), "/nonesuch: no such file"),
         (("--secret", "id=a,env=NONESUCH_VARIABLE"), "the variable NONESUCH_VARIABLE is not set"),
         (("--ssh", "default=/etc/passwd"), "is not the socket of an agent"),
         (("--cache-from", "type=s3,bucket=x"), "--cache-from type=s3,bucket=x is not supported"),
         (("--build-context", "x=https://example.com/x"), "is not supported"),
+        (("--build-context", "x"), "no name and place"),
         (("--platform", "linux/s390x"), "platform linux/s390x is foreign"),
+        (("-m", "1g"), "--memory is not supported"),
+        (("--compress",), "--compress is not supported"),
+        (("--call=check",), "--call is not supported"),
     ],
 )
 def test_build_refuses_by_name(
     cli: Cli, context: Path, words: tuple[str, ...], problem: str
 ) -> None:
     assert problem in cli.fails("build", *words, str(context))
+
+
+def test_build_takes_switches_with_a_value_as_docker_does(cli: Cli, context: Path) -> None:
+    words = ("--rm=true", "--force-rm=false", "--no-cache=true", "--pull=false", "--push=false")
+    told = cli("build", *words, "--network=default", "--progress=plain", str(context)).err
+    assert "CACHED" not in told
 
 
 def test_ctrl_c_leaves_neither_container_nor_scratch(cli: Cli, context: Path) -> None:
