@@ -75,7 +75,8 @@ def _pack_checkout(work: Path, job: str) -> None:
     script.write_text(job)
     disk = work / "checkout.img"
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0"]
-    subprocess.run([*argv, "-d", str(tree), str(disk), f"{CHECKOUT_BYTES >> 20}M"], check=True)
+    argv += ["-d", str(tree), str(disk), f"{CHECKOUT_BYTES >> 20}M"]
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)
 
 
