@@ -83,7 +83,7 @@ def exec_command(
 
 
 def _environment(env: tuple[str, ...], files: tuple[str, ...]) -> tuple[str, ...]:
-    from ..container.flagtable import Surroundings, from_flags
+    from ..container.readflags import Surroundings, from_flags
 
     around = Surroundings(os.environ, os.getcwd())
     return from_flags({"env": env, "env_file": files}, (), around).env

@@ -33,7 +33,7 @@ def explain_command(chosen: str, line: tuple[str, ...]) -> int:
       minirun explain --read-only -m 256m ./rootfs ./program
       minirun explain --format markdown > start.md
     """  # noqa: D301
-    from ..container.flagtable import Surroundings, from_flags
+    from ..container.readflags import Surroundings, from_flags
     from ..engine.preview import preview
 
     words, chosen = _take_format(list(line), chosen)

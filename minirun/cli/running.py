@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 
-from ..container.flagtable import Surroundings, from_flags
+from ..container.readflags import Surroundings, from_flags
 from ..engine.create import create
 from ..engine.home import default_home
 from ..engine.images import resolve

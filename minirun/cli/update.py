@@ -31,7 +31,7 @@ def update(names: tuple[str, ...], **given: Any) -> int:  # noqa: ANN401 - flags
       minirun update -m 512m --cpus 1.5 web
       minirun update --restart always web
     """  # noqa: D301
-    from ..container.flagtable import Surroundings, from_flags
+    from ..container.readflags import Surroundings, from_flags
     from ..engine.update import update as change
 
     flags = {key: value for key, value in given.items() if value is not None}

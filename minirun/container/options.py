@@ -1,10 +1,10 @@
 """RunOptions: everything that ``run`` and ``create`` take, as values, and what contradicts what.
 
-A command line has strings; a container has bytes, numbers and paths. ``flagtable.py`` reads the
+A command line has strings; a container has bytes, numbers and paths. ``readflags.py`` reads the
 strings with the parsers of this package, ``check`` refuses what docker refuses, and the result is
 stored with the container, so that ``restart``, ``inspect`` and ``update`` start from values.
 
-Pure. Next: ``flagtable.py``, which makes one from a command line.
+Pure. Next: ``flagtable.py`` and ``readflags.py``, which make one from a command line.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 namespaces are joined, the seccomp profile. With it in hand, ``to_spec`` is a pure function, so
 ``explain``, ``create`` and a test all see the same container.
 
-Pure. Next: ``plan.py``, which turns a Spec into steps.
+Pure. Next: ``specify_mounts.py``; then ``../plan.py``, which turns a Spec into steps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ..spec import (
     Device,
     IdMapping,
     Linux,
-    Mount,
     Namespace,
     Process,
     Root,
@@ -27,6 +26,7 @@ from ..spec import (
 )
 from . import command, limits
 from .names import short_id
+from .specify_mounts import INIT_PATH, mounts
 from .users import Identity
 from .words import absolute_path
 
@@ -36,11 +36,9 @@ if TYPE_CHECKING:
 
     from ..image.model import ContainerConfig
     from ..spec import Seccomp
-    from .mounts import MountRequest
     from .options import RunOptions
 
 OCI_VERSION = "1.3.0"
-INIT_PATH = "/sbin/docker-init"
 
 # What would tell about, or reach, the host. See: moby, oci/defaults.go.
 MASKED_PATHS = (
@@ -49,9 +47,6 @@ MASKED_PATHS = (
     *("/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware"),
 )
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-
-_NO_EXEC = ("nosuid", "noexec", "nodev")
-_PTS = ("newinstance", "ptmxmode=0666", "mode=0620", "gid=5")
 
 #: One of docker's defaults each: an unprivileged user may ping and bind port 80 of its own network.
 _NETWORK_SYSCTLS = {
@@ -157,91 +152,6 @@ def _apparmor(options: RunOptions) -> str:
     """Return a profile that was asked for by name; unconfined is the absence of one."""
     wanted = options.security.apparmor
     return "" if wanted == "unconfined" else wanted
-
-
-# ── mounts ────────────────────────────────────────────────────────────────────────────────────
-
-
-def mounts(options: RunOptions, facts: Facts) -> tuple[Mount, ...]:
-    """Return every mount, parents before children: docker's own, the /etc files, the user's.
-
-    A request at the target of one of docker's own replaces it, so that ``-v /dev/shm:/dev/shm``
-    and ``--tmpfs /dev/shm:size=1g`` do what they say.
-    """
-    found = {mount.destination: mount for mount in default_mounts(options, rootless=facts.rootless)}
-    for target, source in facts.etc_files.items():
-        found[target] = Mount(target, "bind", source, ("rbind", "rprivate", *_owned(facts)))
-    for request in options.mounts:
-        found[request.target] = _requested(request, facts)
-    for target, source in facts.volumes.items():
-        if target not in {request.target for request in options.mounts}:
-            found[target] = Mount(target, "bind", source, ("rbind", "rprivate", *_owned(facts)))
-    if facts.init:
-        found[INIT_PATH] = Mount(INIT_PATH, "bind", facts.init, ("bind", "ro", "nosuid", "nodev"))
-    # Sorting is stable: /dev comes before /dev/shm, and equals keep docker's order.
-    return tuple(sorted(found.values(), key=lambda mount: _depth(mount.destination)))
-
-
-def _depth(path: str) -> int:
-    return len([part for part in path.split("/") if part])
-
-
-def default_mounts(options: RunOptions, *, rootless: bool = False) -> tuple[Mount, ...]:
-    """Return docker's mounts. A privileged container may write to /sys and its control group.
-
-    What belongs to a namespace of the host can be shown to a user's container, not mounted by it.
-    """
-    writable = () if options.privileged else ("ro",)
-    cgroup = ("nosuid", "noexec", "nodev", "relatime", *writable)
-    dev = ("nosuid", "strictatime", "mode=755", "size=65536k")
-    made = [
-        Mount("/proc", "proc", "proc", _NO_EXEC),
-        Mount("/dev", "tmpfs", "tmpfs", dev),
-        Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", *_PTS)),
-        Mount("/sys", "bind", "/sys", ("rbind", *_NO_EXEC, *writable))
-        if rootless and options.network.mode == "host"
-        else Mount("/sys", "sysfs", "sysfs", (*_NO_EXEC, *writable)),
-        Mount("/sys/fs/cgroup", "cgroup", "cgroup", cgroup),
-    ]
-    if options.ipc == "host":
-        if options.userns in ("host", "private", "") and not rootless:
-            # The host's queues, whether or not it has mounted them itself.
-            made.append(Mount("/dev/mqueue", "mqueue", "mqueue", _NO_EXEC))
-        else:  # whose root may not mount what belongs to the host's namespace
-            made.append(Mount("/dev/mqueue", "bind", "/dev/mqueue", ("rbind", *_NO_EXEC)))
-        made.append(Mount("/dev/shm", "bind", "/dev/shm", ("rbind", *_NO_EXEC)))
-        return tuple(made)
-    made.append(Mount("/dev/mqueue", "mqueue", "mqueue", _NO_EXEC))
-    if options.ipc != "none":
-        size = f"size={options.resources.shm_size_bytes}"
-        made.append(Mount("/dev/shm", "tmpfs", "shm", (*_NO_EXEC, "mode=1777", size)))
-    return tuple(made)
-
-
-def _requested(request: MountRequest, facts: Facts) -> Mount:
-    """Return the mount for one -v, --mount or --tmpfs."""
-    mode = ("ro",) if request.readonly else ()
-    if request.type == "tmpfs":
-        own = request.tmpfs_options
-        # Docker's defaults come first: a later word wins, so exec or suid in the flag still counts.
-        return Mount(request.target, "tmpfs", "tmpfs", (*_NO_EXEC, *own, *mode))
-    if request.type == "volume":
-        source = facts.volumes[request.target]
-        words = ("rbind", "rprivate", *_owned(facts), *mode)
-        return Mount(request.target, "bind", source, words)
-    bind = "bind" if request.recursive == "disabled" else "rbind"
-    if request.readonly and request.recursive == "readonly":
-        mode = ("rro",)
-    propagation = request.propagation or "rprivate"
-    return Mount(request.target, "bind", request.source, (bind, propagation, *mode))
-
-
-def _owned(facts: Facts) -> tuple[str, ...]:
-    """Return what makes a volume the container's own in a user namespace too.
-
-    Never for a bind: there the owners are the host's users, and stay so, as with docker.
-    """
-    return ("idmap",) if facts.uid_mappings else ()
 
 
 # ── linux ─────────────────────────────────────────────────────────────────────────────────────

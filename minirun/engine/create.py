@@ -22,7 +22,6 @@ from ..spec import Root, Spec
 from ..steps.overlay import Overlay
 from .facts import look_up
 from .keep import confirm_kept
-from .volumes import fill_fresh_volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ class _Volumes(Record):
 
 
 def create(
-    home: Home, options: RunOptions, target: Target, fill: Fill = fill_fresh_volumes
+    home: Home, options: RunOptions, target: Target, fill: Fill | None = None
 ) -> ContainerRecord:
     """Make a container that can be started.
 
@@ -54,7 +53,7 @@ def create(
         home: where.
         options: how.
         target: of what.
-        fill: gives new volumes their first content.
+        fill: gives new volumes their first content; a program with threads brings its own.
 
     Raises:
         MinirunError: an option cannot be had with this image on this host; nothing is left.
@@ -75,8 +74,8 @@ def create(
         record = replace(record, volumes=volumes.by_target, anonymous=volumes.anonymous)
         record = replace(record, args=spec.process.args if spec.process else ())
         home.containers.write(record)
-        untouched = {request.target for request in options.mounts if request.no_copy}
-        fill(home, volumes.by_target, target.lowers, untouched)
+        if volumes.by_target:
+            _fill_volumes(home, options, target, volumes, fill)
     except BaseException:
         home.containers.remove(container_id)
         raise
@@ -182,6 +181,16 @@ def _start_file(
         builtin and not target.bundle,
         facts.etc_files,
     )
+
+
+def _fill_volumes(
+    home: Home, options: RunOptions, target: Target, volumes: _Volumes, fill: Fill | None
+) -> None:
+    """Give new volumes what the image has at their places."""
+    from .volumes import fill_fresh_volumes  # few containers have one
+
+    untouched = {request.target for request in options.mounts if request.no_copy}
+    (fill or fill_fresh_volumes)(home, volumes.by_target, target.lowers, untouched)
 
 
 def _make_volumes(home: Home, options: RunOptions, target: Target) -> _Volumes:

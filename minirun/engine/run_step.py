@@ -16,6 +16,7 @@ from ..capabilities import DEFAULT
 from ..container import names, specify, users
 from ..container.command import DEFAULT_PATH
 from ..container.options import RunOptions
+from ..container.specify_mounts import default_mounts
 from ..errors import MinirunError
 from ..host import in_user_namespace, probe
 from ..lifecycle import Container, Request
@@ -160,7 +161,7 @@ def _spec(step: RunStep) -> Spec:
 def _default_mounts(step: RunStep) -> tuple[Mount, ...]:
     defaults = RunOptions()
     options = replace(defaults, network=replace(defaults.network, mode=step.network))
-    return specify.default_mounts(options, rootless=in_user_namespace())
+    return default_mounts(options, rootless=in_user_namespace())
 
 
 def _mount(mount: Bind | Tmpfs) -> Mount:

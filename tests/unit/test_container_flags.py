@@ -25,9 +25,10 @@ from minirun.container import (
     users,
     words,
 )
-from minirun.container.flagtable import REFUSED, Surroundings, from_flags
+from minirun.container.flagtable import REFUSED
 from minirun.container.mounts import MountRequest
 from minirun.container.options import ResourceOptions, RunOptions, Ulimit
+from minirun.container.readflags import Surroundings, from_flags
 from minirun.errors import MinirunError, NotFoundError, StateError, UsageError
 
 HERE = Surroundings({"HOME": "/root", "EMPTY": ""}, "/home/me")

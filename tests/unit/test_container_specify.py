@@ -10,8 +10,8 @@ import pytest
 
 from minirun import capabilities
 from minirun.container import command, devices, init, limits, specify
-from minirun.container.flagtable import Surroundings, from_flags
 from minirun.container.options import RunOptions
+from minirun.container.readflags import Surroundings, from_flags
 from minirun.container.specify import Facts, to_spec
 from minirun.container.users import resolve
 from minirun.decode import decode, encode

@@ -14,8 +14,8 @@ from minirun.container import names
 from minirun.container.entry import ContainerRecord, State, from_json, to_json
 from minirun.container.events import Event, EventLog
 from minirun.container.files import Lock, replace_file
-from minirun.container.flagtable import Surroundings, from_flags
 from minirun.container.health import Health, Result
+from minirun.container.readflags import Surroundings, from_flags
 from minirun.container.store import Store
 from minirun.container.volumes import VolumeStore
 from minirun.errors import HostError, NotFoundError, StateError

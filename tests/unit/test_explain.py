@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from minirun import explain
-from minirun.container.flagtable import Surroundings, from_flags
 from minirun.container.options import RunOptions
+from minirun.container.readflags import Surroundings, from_flags
 from minirun.engine.home import Home
 from minirun.engine.preview import Preview, preview
 
