@@ -57,11 +57,18 @@ class Creation:
         self.spec = spec
         self.request = request
         self.cgroup_manager = self._cgroup_manager()
+        #: Where init reports why there is no program; for who starts at once, and closes it.
+        self.result_fd = -1
 
     def run(
-        self, attach: Attach | None, observe: Observer | None, meanwhile: Meanwhile | None
+        self,
+        attach: Attach | None,
+        observe: Observer | None,
+        meanwhile: Meanwhile | None,
+        *,
+        at_once: bool = False,
     ) -> dict[str, int]:
-        """Make the container; see ``Container.create``."""
+        """Make the container; see ``Container.create`` and, for ``at_once``, ``Container.run``."""
         validate(self.spec, self.container.host)
         if self.cgroup_manager == "disabled":
             # There will be no group whose making could fail for a limit that nobody enforces.
@@ -75,10 +82,7 @@ class Creation:
             try:
                 self._write_files(state, setting)
                 context.meanwhile = self._meanwhile(state, setting, context, meanwhile)
-                for name in ("start", "result"):
-                    # Open on both sides: opening never blocks, and end of file means init is gone.
-                    fifo = os.open(self.directory.file(name), os.O_RDWR | os.O_CLOEXEC)
-                    context.fds[name] = fifo
+                self._open_fifos(context, at_once=at_once)
                 if attach is not None:
                     context.attach_network = _undoable(attach, context)
                 run_plan(plan, context, observe)
@@ -215,18 +219,31 @@ class Creation:
         for name in ("start", "result"):
             os.mkfifo(directory.file(name), 0o600)
 
+    def _open_fifos(self, context: Context, *, at_once: bool) -> None:
+        """Open them on both sides: opening never blocks, and end of file means init is gone."""
+        for name in ("start", "result"):
+            fifo = os.open(self.directory.file(name), os.O_RDWR | os.O_CLOEXEC)
+            context.fds[name] = fifo
+        if at_once:
+            context.word_given = True
+            os.write(context.fds["start"], b"s")
+
     def _meanwhile(
         self, state: State, setting: Setting, context: Context, more: Meanwhile | None
     ) -> Callable[[], None]:
         """Return what there is to do beside init: what only later commands will read, and more."""
 
         def work() -> None:
+            if context.word_given:  # a report that nobody is there to read would be lost
+                result = self.directory.file("result")
+                self.result_fd = os.open(result, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             _let_go(context)  # init has them; a process that is forked from here on must not
+            # First what forks: each page that is written before a fork is copied again after it.
+            if more is not None:
+                more(_with_init(state, context))
             self.directory.write_spec(self.spec)
             if setting.seccomp:
                 self._write_filter(setting.seccomp)
-            if more is not None:
-                more(_with_init(state, context))
 
         return work
 

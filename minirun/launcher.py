@@ -13,15 +13,13 @@ the kernel is asked who is there. See: unix(7), SO_PEERCRED. Next: ``shim/spare.
 from __future__ import annotations
 
 import _socket
-import array
 import gc
-import json
 import os
 import select
-import signal
 import struct
 
 from .errors import MinirunError, StateError
+from .quickjson import loads
 from .shim import listen
 from .shim.place import Place
 from .shim.spare import Spare, fork_shim
@@ -29,8 +27,12 @@ from .state import check_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable
     from typing import NoReturn
+else:
+    # The C half has all that is needed; the Python half makes every fork dearer.
+    import _signal as signal
 
 _LARGEST = 65536
 #: How long nobody must ask for anything before a spare shim is forked.
@@ -40,7 +42,6 @@ PAUSE_MS = 30
 def preload() -> None:
     """Import what a start will need, then move it out of the collector's way."""
     import encodings.ascii
-    import shutil
 
     from . import creation, deletion, execute, lifecycle, network, seccomp
     from .cgroups import disabled, v1, v2
@@ -49,7 +50,7 @@ def preload() -> None:
     from .shim import ending, health, run
 
     del creation, deletion, execute, lifecycle, network, seccomp, disabled, v1, v2, removal
-    del volumes, library, ending, health, run, encodings, shutil
+    del volumes, library, ending, health, run, encodings
     gc.collect()
     gc.freeze()
 
@@ -146,9 +147,9 @@ def _hear(link: _socket.socket, fds: list[int]) -> Place:
     space = _socket.CMSG_SPACE(4)
     data, ancillary, _, _ = link.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
     for _level, _kind, payload in ancillary:
-        fds.extend(array.array("i", payload))
+        fds.extend(number for (number,) in struct.iter_unpack("i", payload))
     try:
-        request = json.loads(data)
+        request = loads(data)
         data_root, root, container_id = (request[name] for name in ("data", "root", "id"))
     except (TypeError, KeyError, RecursionError) as error:
         raise ValueError("not a request") from error

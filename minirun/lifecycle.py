@@ -147,6 +147,30 @@ class Container:
 
         return Creation(self, spec, request).run(attach, observe, meanwhile)
 
+    def run(
+        self,
+        spec: Spec,
+        request: Request,
+        attach: Callable[[int], Callable[[], object]] | None = None,
+        observe: Observer | None = None,
+        meanwhile: Callable[[State], None] | None = None,
+    ) -> dict[str, int]:
+        """Create and start: the word that init would wait for is there before it is.
+
+        Arguments, what is returned and what is raised: see ``create`` and ``start``. A program that
+        could not be executed leaves the container behind, as it does with ``start``.
+        """
+        from .creation import Creation
+
+        creation = Creation(self, spec, request)
+        fds = creation.run(attach, observe, meanwhile, at_once=True)
+        try:
+            _raise_if_told(_report(creation.result_fd))
+        finally:
+            os.close(creation.result_fd)
+        self._run_hooks("poststart")
+        return fds
+
     def plan(self, spec: Spec, request: Request) -> tuple[Plan, Setting]:
         """Return the plan of ``create``, and the setting that it was made for."""
         from .creation import Creation
@@ -169,12 +193,8 @@ class Container:
                     f"cannot start a container in the {state.status} state",
                     hint="only a created container can be started, and only once",
                 )
-            report = self._give_the_word()
-            if report:
-                from .runner import revive_late
-
-                raise revive_late(report)
-        self._run_hooks("poststart", replace(state, status="running"))
+            _raise_if_told(self._give_the_word())
+        self._run_hooks("poststart")
 
     def _give_the_word(self) -> bytes:
         """Write the byte that init waits for; return what went wrong before execve, or b""."""
@@ -185,10 +205,7 @@ class Container:
                 os.write(start, b"s")
             finally:
                 os.close(start)
-            poll = select.poll()
-            poll.register(result, select.POLLIN)
-            poll.poll()
-            return os.read(result, 65536)
+            return _report(result)
         except OSError as error:
             if error.errno not in (errno.ENXIO, errno.EPIPE):
                 raise
@@ -199,13 +216,14 @@ class Container:
         finally:
             os.close(result)
 
-    def _run_hooks(self, kind: str, state: State) -> None:
+    def _run_hooks(self, kind: str) -> None:
         """Run poststart hooks; one that fails ends the container (runtime-spec 1.3)."""
         hooks = self.directory.read_hooks(kind)
         if not hooks:
             return
         from .hooks import run_hooks
 
+        state = replace(self.directory.read(), status="running")
         try:
             run_hooks(kind, hooks, hook_state(state))
         except MinirunError:
@@ -275,6 +293,22 @@ class Container:
         from .deletion import delete  # nobody else needs it
 
         delete(self, force=force)
+
+
+def _report(result_fd: int) -> bytes:
+    """Wait until init is its program, or is no more; return what went wrong before, or b""."""
+    poll = select.poll()
+    poll.register(result_fd, select.POLLIN)
+    poll.poll()
+    return os.read(result_fd, 65536)
+
+
+def _raise_if_told(report: bytes) -> None:
+    """Raise what init has reported, if it has."""
+    if report:
+        from .runner import revive_late
+
+        raise revive_late(report)
 
 
 def containers(root: str, host: Host) -> list[State]:

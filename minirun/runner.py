@@ -80,6 +80,8 @@ def _conduct(plan: Plan, context: Context, theirs: Channel, observe: Observer | 
         step = plan.steps[position]
         if step.lane == "R":
             started = time.perf_counter()
+            if context.word_given and plan.steps[position + 1].hands_over:
+                _hand_over(context, position + 1)  # init need not wait for our last step
             _apply(step, context)
             if context.child_pid:
                 theirs.close()  # the child's alone: its end, or init's, ends the conversation
@@ -87,7 +89,8 @@ def _conduct(plan: Plan, context: Context, theirs: Channel, observe: Observer | 
                 observe(position, step, time.perf_counter() - started)
             position += 1
         elif step.hands_over:
-            _hand_over(context, position)
+            if not context.word_given:
+                _hand_over(context, position)
             return
         else:
             position = _let_child_act(context, position, plan, observe)

@@ -17,7 +17,9 @@ holds the baton acts, everybody else waits:
     write state.json: created
     go(k) ──────────────────────────────────────────────▶ wait-for-start … execve
 
-Where nothing is joined there is no M: the runtime forks init, and says go to it first.
+Where nothing is joined there is no M: the runtime forks init, and says go to it first. Where create
+and start are one, the word that init would wait for is there before it, and the last go comes
+before state.json: init becomes its program while that is written.
 
 An error replaces ``done``: the step, the errno and the hint travel as data, never as a traceback.
 End of file means that the other side is gone: a child that sees it ends itself, so no half-made

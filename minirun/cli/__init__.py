@@ -1,6 +1,7 @@
 """``minirun``: the command that people type. The only place that prints or exits.
 
     main ─ seal? ─▶ run, create: fastline.py ─▶ running.py      no click on the way to a container
+                 ├▶ launcher: launching.py                      nor in what is forked for each
                  └▶ the rest: app.py ─▶ one module per noun or verb group, imported when named
 
 Every command has the same shape: read the line, call ``engine``, show the result with
@@ -130,6 +131,10 @@ def _dispatch(words: list[str]) -> int:
             from .running import run
 
             return run(line, only_create=words[0] == "create")
+    if words == ["launcher"]:
+        from .launching import launch
+
+        return launch()
     from .app import invoke
 
     return invoke(words)

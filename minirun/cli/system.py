@@ -198,14 +198,6 @@ def launcher_command() -> int:
 
     While it runs, starts take milliseconds. Killing it ends no container.
     """
-    from ..engine.start import launcher_socket
-    from ..launcher import serve
+    from .launching import launch
 
-    path = launcher_socket(default_home())
-
-    def ready() -> None:
-        say(f"listening at {path}")
-        sys.stdout.flush()
-
-    serve(path, ready)
-    return 0
+    return launch()

@@ -15,8 +15,8 @@ Next: ``bridge.py``.
 
 from __future__ import annotations
 
+import _socket
 import errno
-import socket
 import struct
 
 from ..errors import NetworkError, SyscallError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .netlink import NetlinkSocket
 
 _GETCHAIN, _GETRULE = 10 << 8 | 4, 10 << 8 | 7
-_FAMILY_IP = struct.pack("=BBH", socket.AF_INET, 0, 0)
+_FAMILY_IP = struct.pack("=BBH", _socket.AF_INET, 0, 0)
 _NFTA_CHAIN_TABLE, _NFTA_CHAIN_NAME, _NFTA_CHAIN_POLICY = 1, 3, 5
 _NFTA_RULE_TABLE, _NFTA_RULE_CHAIN = 1, 2
 _NF_DROP = 0

@@ -21,7 +21,7 @@ from ..errors import NetworkError, SyscallError
 from ..flags import Clone
 from ..host import in_user_namespace
 from ..record import Record
-from . import bridge, config, firewall, links, publish, usermode
+from . import bridge, config, firewall, links, publish
 from .leases import Ledger, mac_of, next_free
 from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 
@@ -82,6 +82,8 @@ def attach(config_: NetworkConfig, container_id: str, netns_fd: int, state_dir: 
             _set_up_loopback(netns_fd)
         return Attachment(container_id, config_.mode)
     if in_user_namespace():
+        from . import usermode
+
         ports = usermode.attach(container_id, config_.ports, netns_fd, state_dir)
         where = usermode.IP, usermode.PREFIX, usermode.GATEWAY
         return Attachment(container_id, "bridge", *where, ports=ports)
@@ -99,6 +101,8 @@ def attach(config_: NetworkConfig, container_id: str, netns_fd: int, state_dir: 
 def detach(container_id: str, state_dir: str) -> None:
     """Take away whatever attach made for a container; nothing is left to do the second time."""
     if in_user_namespace():
+        from . import usermode
+
         usermode.detach(container_id, state_dir)
         return
     ours = bridge.names()
@@ -143,6 +147,8 @@ def reconcile(live_ids: Collection[str], state_dir: str) -> tuple[str, ...]:
         The containers whose leases were taken back.
     """
     if in_user_namespace():
+        from . import usermode
+
         return usermode.reconcile(live_ids, state_dir)
     ours = bridge.names()
     if not os.path.isdir(ours.folder):

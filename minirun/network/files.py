@@ -8,7 +8,7 @@ See: hosts(5), hostname(5), resolv.conf(5). Next: ``narration.py``.
 
 from __future__ import annotations
 
-import socket
+import _socket
 
 from ..errors import NetworkError
 from .config import HOST_GATEWAY
@@ -119,6 +119,6 @@ def _last(words: list[list[str]], keyword: str) -> tuple[str, ...]:
 def _reachable(server: str) -> bool:
     """Return True for an IPv4 address that is not on loopback."""
     try:
-        return socket.inet_pton(socket.AF_INET, server)[0] != 127
+        return _socket.inet_pton(_socket.AF_INET, server)[0] != 127
     except OSError:
         return False

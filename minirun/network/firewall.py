@@ -14,8 +14,8 @@ See: nft(8), <linux/netfilter/nf_tables.h>. Next: ``compat.py``.
 
 from __future__ import annotations
 
+import _socket
 import errno
-import socket
 import struct
 
 from ..errors import NetworkError, SyscallError
@@ -86,7 +86,7 @@ table ip {table} {{
 _SUBSYSTEM = 10 << 8
 _DELTABLE, _GETTABLE = _SUBSYSTEM | 2, _SUBSYSTEM | 1
 _NEWSETELEM, _DELSETELEM = _SUBSYSTEM | 12, _SUBSYSTEM | 14
-_FAMILY_IP = struct.pack("=BBH", socket.AF_INET, 0, 0)  # struct nfgenmsg
+_FAMILY_IP = struct.pack("=BBH", _socket.AF_INET, 0, 0)  # struct nfgenmsg
 
 _NFTA_TABLE_NAME = 1
 _NFTA_LIST_TABLE, _NFTA_LIST_SET, _NFTA_LIST_ELEMENTS = 1, 2, 3
@@ -100,7 +100,7 @@ _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_FILTER = 1, 2, 25
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _CTA_IP_V4_SRC, _CTA_PROTO_NUM, _CTA_PROTO_DST_PORT = 1, 1, 3
 _FILTER_IP_SRC, _FILTER_PROTO_NUM, _FILTER_DST_PORT = 1 << 0, 1 << 3, 1 << 5
-_PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}
+_PROTOCOLS = {"tcp": _socket.IPPROTO_TCP, "udp": _socket.IPPROTO_UDP}
 
 
 def ruleset(table: str, bridge: str, subnet: str, uplinks: Iterable[str] = ()) -> str:
@@ -196,7 +196,7 @@ def forget(netfilter: NetlinkSocket, ip: str) -> None:
 
     A UDP client that keeps sending would otherwise be led to whoever gets the address next.
     """
-    source = nested(_CTA_TUPLE_IP, attribute(_CTA_IP_V4_SRC, socket.inet_aton(ip)))
+    source = nested(_CTA_TUPLE_IP, attribute(_CTA_IP_V4_SRC, _socket.inet_aton(ip)))
     mask = nested(_CTA_FILTER, *_filter_flags(0, _FILTER_IP_SRC))
     body = _FAMILY_IP + nested(_CTA_TUPLE_REPLY, source) + mask
     request = Request(_CT_DELETE, 0, body, f"IPCTNL_MSG_CT_DELETE reply from {ip}")
@@ -212,7 +212,7 @@ def forget_before(netfilter: NetlinkSocket, ports: Sequence[PortMapping]) -> Non
     for port in ports:
         if port.protocol != "udp":
             continue
-        number = attribute(_CTA_PROTO_NUM, bytes([socket.IPPROTO_UDP]))
+        number = attribute(_CTA_PROTO_NUM, bytes([_socket.IPPROTO_UDP]))
         target = attribute(_CTA_PROTO_DST_PORT, struct.pack(">H", port.host_port))
         mask = nested(_CTA_FILTER, *_filter_flags(_FILTER_PROTO_NUM | _FILTER_DST_PORT, 0))
         flow = nested(_CTA_TUPLE_ORIG, nested(_CTA_TUPLE_PROTO, number, target))
@@ -232,7 +232,7 @@ def _forget(netfilter: NetlinkSocket, request: Request, is_meant: Callable[[Flow
 
 
 def _is_udp_to(port: int) -> Callable[[Flow], bool]:
-    return lambda flow: (flow.protocol, flow.port) == (socket.IPPROTO_UDP, port)
+    return lambda flow: (flow.protocol, flow.port) == (_socket.IPPROTO_UDP, port)
 
 
 def _filter_flags(original: int, reply: int) -> Iterator[bytes]:
@@ -274,11 +274,11 @@ def element_text(port: PortMapping, ip: str) -> str:
 
 def _element(port: PortMapping, lease: Lease, *, with_data: bool) -> bytes:
     """Return one element; every part of a concatenation takes four bytes."""
-    parts = b"" if port.host_ip == ANY else socket.inet_aton(port.host_ip)
+    parts = b"" if port.host_ip == ANY else _socket.inet_aton(port.host_ip)
     parts += bytes([_PROTOCOLS[port.protocol], 0, 0, 0]) + struct.pack(">HH", port.host_port, 0)
     element = nested(_NFTA_ELEM_KEY, attribute(_NFTA_DATA_VALUE, parts))
     if with_data:
-        target = socket.inet_aton(lease.ip) + struct.pack(">HH", port.container_port, 0)
+        target = _socket.inet_aton(lease.ip) + struct.pack(">HH", port.container_port, 0)
         element += nested(_NFTA_ELEM_DATA, attribute(_NFTA_DATA_VALUE, target))
         # What `nft list` prints as the element's comment: a type, a length, a string.
         comment = lease.container_id.encode()[:120] + b"\0"

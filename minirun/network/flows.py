@@ -8,8 +8,8 @@ See: <linux/netfilter/nfnetlink_conntrack.h>. Next: ``firewall.py``.
 
 from __future__ import annotations
 
+import _socket
 import errno
-import socket
 import struct
 
 from ..errors import SyscallError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CT_GET, _CT_DELETE = 1 << 8 | 1, 1 << 8 | 2
-_FAMILY_IP = struct.pack("=BBH", socket.AF_INET, 0, 0)  # struct nfgenmsg
+_FAMILY_IP = struct.pack("=BBH", _socket.AF_INET, 0, 0)  # struct nfgenmsg
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_ID = 1, 2, 12
 _CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
 _CTA_IP_V4_SRC, _CTA_PROTO_NUM, _CTA_PROTO_DST_PORT = 1, 1, 3
@@ -66,6 +66,6 @@ def _parse(body: bytes) -> Flow:
     return Flow(
         protocol=protocol[_CTA_PROTO_NUM][0],
         port=int.from_bytes(protocol.get(_CTA_PROTO_DST_PORT, b""), "big"),
-        answered_by=socket.inet_ntoa(source[:4]),
+        answered_by=_socket.inet_ntoa(source[:4]),
         name=name,
     )

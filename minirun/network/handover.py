@@ -9,8 +9,8 @@ See: network_namespaces(7); runtime-spec, config-linux.md, Network Devices.
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 
 from ..errors import NetworkError, SyscallError
 from . import links
@@ -55,7 +55,7 @@ def move_device(name: str, netns_fd: int, new_name: str = "") -> None:
 def _families() -> tuple[int, ...]:
     """Return the families of addresses that this kernel has."""
     has_ipv6 = os.path.exists("/proc/self/net/if_inet6")
-    return (socket.AF_INET, socket.AF_INET6) if has_ipv6 else (socket.AF_INET,)
+    return (_socket.AF_INET, _socket.AF_INET6) if has_ipv6 else (_socket.AF_INET,)
 
 
 def _find(sock: NetlinkSocket, name: str) -> Link:

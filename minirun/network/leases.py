@@ -16,7 +16,7 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from socket import inet_aton, inet_ntoa
+from _socket import inet_aton, inet_ntoa
 
 from ..errors import NetworkError
 from ..quickjson import dumps, loads

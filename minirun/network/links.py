@@ -11,7 +11,7 @@ See: rtnetlink(7), veth(4), ip-link(8). Pure. Next: ``bridge.py``, which sends t
 
 from __future__ import annotations
 
-import socket
+import _socket
 import struct
 import sys
 
@@ -137,10 +137,10 @@ def list_links() -> Request:
 
 def add_address(index: int, ip: str, prefix: int) -> Request:
     """Give a link an IPv4 address; the kernel adds the route to its subnet."""
-    raw = socket.inet_aton(ip)
+    raw = _socket.inet_aton(ip)
     host_bits = (1 << 32 - prefix) - 1
     broadcast = struct.pack(">I", int.from_bytes(raw, "big") | host_bits)
-    body = _IFADDRMSG.pack(socket.AF_INET, prefix, 0, 0, index) + attribute(_IFA_LOCAL, raw)
+    body = _IFADDRMSG.pack(_socket.AF_INET, prefix, 0, 0, index) + attribute(_IFA_LOCAL, raw)
     body += attribute(_IFA_ADDRESS, raw) + attribute(_IFA_BROADCAST, broadcast)
     return Request(_RTM_NEWADDR, _CREATE, body, f"RTM_NEWADDR {ip}/{prefix} dev {index}")
 
@@ -159,11 +159,11 @@ def same_addresses(replies: Iterable[Reply], index: int) -> Iterator[Request]:
         kinds = [k for k in (_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST) if k in found]
         body = _IFADDRMSG.pack(family, prefix, 0, 0, index)
         body += b"".join(attribute(kind, found[kind]) for kind in kinds)
-        shown = socket.inet_ntop(family, found[_IFA_ADDRESS])
+        shown = _socket.inet_ntop(family, found[_IFA_ADDRESS])
         yield Request(_RTM_NEWADDR, _CREATE, body, f"RTM_NEWADDR {shown}/{prefix} dev {index}")
 
 
-def list_addresses(index: int, family: int = socket.AF_INET) -> Request:
+def list_addresses(index: int, family: int = _socket.AF_INET) -> Request:
     """Ask for the addresses of one link."""
     body = _IFADDRMSG.pack(family, 0, 0, 0, index)
     return Request(_RTM_GETADDR, NLM_F_DUMP, body, f"RTM_GETADDR dev {index}")
@@ -172,14 +172,14 @@ def list_addresses(index: int, family: int = socket.AF_INET) -> Request:
 def add_default_route(gateway: str) -> Request:
     """Send everything that is not in a connected subnet to the gateway."""
     kinds = (_RT_TABLE_MAIN, _RTPROT_BOOT, _RT_SCOPE_UNIVERSE, _RTN_UNICAST, 0)
-    body = _RTMSG.pack(socket.AF_INET, 0, 0, 0, *kinds)
-    body += attribute(_RTA_GATEWAY, socket.inet_aton(gateway))
+    body = _RTMSG.pack(_socket.AF_INET, 0, 0, 0, *kinds)
+    body += attribute(_RTA_GATEWAY, _socket.inet_aton(gateway))
     return Request(_RTM_NEWROUTE, _CREATE, body, f"RTM_NEWROUTE default via {gateway}")
 
 
 def list_routes() -> Request:
     """Ask for the IPv4 routes of the main table."""
-    body = _RTMSG.pack(socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0)
+    body = _RTMSG.pack(_socket.AF_INET, 0, 0, 0, _RT_TABLE_MAIN, 0, 0, 0, 0)
     body += u32(_RTA_TABLE, _RT_TABLE_MAIN)
     return Request(_RTM_GETROUTE, NLM_F_DUMP, body, "RTM_GETROUTE table main")
 
@@ -200,7 +200,7 @@ def parse_addresses(replies: Iterable[Reply]) -> Iterator[Address]:
     for reply in replies:
         _, prefix, _, _, index = _IFADDRMSG.unpack_from(reply.body)
         found = netlink.attributes(reply.body[_IFADDRMSG.size :])
-        yield Address(index, socket.inet_ntoa(found[_IFA_LOCAL]), prefix)
+        yield Address(index, _socket.inet_ntoa(found[_IFA_LOCAL]), prefix)
 
 
 def parse_routes(replies: Iterable[Reply]) -> Iterator[tuple[str, int]]:
@@ -208,7 +208,7 @@ def parse_routes(replies: Iterable[Reply]) -> Iterator[tuple[str, int]]:
     for reply in replies:
         _, prefix, *_ = _RTMSG.unpack_from(reply.body)
         found = netlink.attributes(reply.body[_RTMSG.size :])
-        yield socket.inet_ntoa(found.get(_RTA_DST, bytes(4))), prefix
+        yield _socket.inet_ntoa(found.get(_RTA_DST, bytes(4))), prefix
 
 
 def parse_uplinks(replies: Iterable[Reply]) -> Iterator[int]:
@@ -221,7 +221,7 @@ def parse_uplinks(replies: Iterable[Reply]) -> Iterator[int]:
 
 def _ifinfo(index: int = 0, *, up: bool = False) -> bytes:
     flags = _IFF_UP if up else 0
-    return _IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, flags, flags)
+    return _IFINFOMSG.pack(_socket.AF_UNSPEC, 0, index, flags, flags)
 
 
 def _mac(address: str) -> bytes:

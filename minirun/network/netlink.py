@@ -17,8 +17,8 @@ See: netlink(7), rtnetlink(7). May not know what a container is. Next: ``links.p
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 import struct
 
 from ..errors import SyscallError
@@ -131,8 +131,8 @@ class NetlinkSocket:
     """
 
     def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
+        self._socket = _socket.socket(
+            _socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, protocol
         )
         # Extended acks turn EINVAL into a sentence; strict checking makes dumps obey their filter.
         self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
@@ -192,8 +192,8 @@ class NetlinkSocket:
         The acks come faster than they can be read, and each takes up almost a kilobyte in the
         kernel's accounting: too many of them are not delivered (ENOBUFS).
         """
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * datagram_bytes)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1024 * acks)
+        self._socket.setsockopt(_socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * datagram_bytes)
+        self._socket.setsockopt(_socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1024 * acks)
 
 
 def _encode(request: Request, sequence: int) -> bytes:

@@ -9,8 +9,8 @@ Next: ``firewall.py``.
 
 from __future__ import annotations
 
+import _socket
 import errno
-import socket
 
 from ..errors import NetworkError
 from ..record import Record, replace
@@ -103,7 +103,7 @@ def check_ipv4(ip: str) -> str:
         NetworkError: it is none. Short forms like ``127.1`` are refused, as docker does.
     """
     try:
-        return socket.inet_ntop(socket.AF_INET, socket.inet_pton(socket.AF_INET, ip))
+        return _socket.inet_ntop(_socket.AF_INET, _socket.inet_pton(_socket.AF_INET, ip))
     except (OSError, ValueError) as error:
         hint = "an IPv4 address has four numbers, as in 127.0.0.1"
         raise NetworkError(f"invalid IP address: {ip!r}", hint=hint) from error
@@ -125,7 +125,7 @@ def _port_range(ports: str, what: str, text: str) -> tuple[int, int]:
 
 def reserve(
     wanted: Sequence[PortMapping], published: Iterable[tuple[str, PortMapping]]
-) -> tuple[tuple[PortMapping, ...], list[socket.socket]]:
+) -> tuple[tuple[PortMapping, ...], list[_socket.socket]]:
     """Choose a host port for each mapping and bind it, so that nobody takes it meanwhile.
 
     Args:
@@ -141,7 +141,7 @@ def reserve(
     """
     held = list(published)
     chosen: list[PortMapping] = []
-    sockets: list[socket.socket] = []
+    sockets: list[_socket.socket] = []
     try:
         for mapping in wanted:
             taken, found = _reserve_one(mapping, held)
@@ -154,7 +154,7 @@ def reserve(
     return tuple(chosen), sockets
 
 
-def release(sockets: Iterable[socket.socket]) -> None:
+def release(sockets: Iterable[_socket.socket]) -> None:
     """Close the sockets of a reservation."""
     for held in sockets:
         held.close()
@@ -171,7 +171,7 @@ def hold(ports: Sequence[PortMapping]) -> tuple[int, ...]:
 
 def _reserve_one(
     mapping: PortMapping, held: list[tuple[str, PortMapping]]
-) -> tuple[PortMapping, socket.socket]:
+) -> tuple[PortMapping, _socket.socket]:
     """Try each port of the range; the last refusal is the one reported."""
     if not mapping.host_port:
         return _reserve_any(mapping, held)
@@ -189,9 +189,9 @@ def _reserve_one(
 
 def _reserve_any(
     mapping: PortMapping, held: list[tuple[str, PortMapping]]
-) -> tuple[PortMapping, socket.socket]:
+) -> tuple[PortMapping, _socket.socket]:
     """Let the kernel pick: bind to port 0 until the pick is not one that is published."""
-    rejected: list[socket.socket] = []  # kept open, or the kernel may pick the same one again
+    rejected: list[_socket.socket] = []  # kept open, or the kernel may pick the same one again
     try:
         while True:
             found = _bind(mapping)
@@ -214,14 +214,14 @@ def _collide(one: PortMapping, other: PortMapping) -> bool:
     return same and (one.host_ip == other.host_ip or ANY in (one.host_ip, other.host_ip))
 
 
-def _bind(mapping: PortMapping) -> socket.socket:
+def _bind(mapping: PortMapping) -> _socket.socket:
     """Return a socket bound to the host's side of a mapping."""
-    kind = socket.SOCK_STREAM if mapping.protocol == "tcp" else socket.SOCK_DGRAM
-    bound = socket.socket(socket.AF_INET, kind | socket.SOCK_CLOEXEC)
+    kind = _socket.SOCK_STREAM if mapping.protocol == "tcp" else _socket.SOCK_DGRAM
+    bound = _socket.socket(_socket.AF_INET, kind | _socket.SOCK_CLOEXEC)
     try:
         if mapping.protocol == "tcp":
             # Forgive connections that linger in TIME_WAIT, but not a listener: listen(2) finds it.
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
         bound.bind((mapping.host_ip, mapping.host_port))
         if mapping.protocol == "tcp":
             bound.listen(1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from ..container.entry import PAUSED
@@ -20,12 +19,16 @@ from ..state import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Container
     from typing import NoReturn
 
     from ..container.command import HealthCheck
     from ..container.entry import ContainerRecord
     from .place import Place
+else:
+    # The C half has all that is needed; the Python half makes every fork dearer.
+    import _signal as signal
 
 _MOST_OUTPUT = 4096
 #: What a probe has for killing its command.

@@ -29,13 +29,17 @@ if TYPE_CHECKING:
 
 
 def start(
-    place: Place, take_in_hand: Callable[[Running], None], observe: Observer | None = None
+    place: Place,
+    open_streams: Callable[[Ends], None],
+    take_in_hand: Callable[[Running], None],
+    observe: Observer | None = None,
 ) -> ContainerRecord:
     """Start the container once, and return the record that says so.
 
     Args:
         place: where it is kept.
-        take_in_hand: called with what will run, before it does; while init is busy if possible.
+        open_streams: called first, with our ends of the container's pipes or terminal.
+        take_in_hand: called with what will run, while init is busy if possible.
         observe: see ``runner.create``.
 
     Raises:
@@ -53,12 +57,14 @@ def start(
         take_in_hand(Running(state.pid, state.start_time, ends, state.cgroup))
 
     try:
+        if not terminal:
+            open_streams(ends)
         early = None if terminal else take
-        fds = container.create(spec, request, _connector(place, how), observe, early)
-        if terminal:  # init has made it, and handed up the master just now
+        fds = container.run(spec, request, _connector(place, how), observe, early)
+        if terminal:  # init has made it, and handed up the master
             ends = _keep_console_only(ends, fds["console"])
+            open_streams(ends)
             take(container.directory.read())
-        container.start()
     except BaseException:
         container.delete(force=True)
         _detach(place, how)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 
 from ..descriptors import close_all_but
 from ..errors import MinirunError
@@ -22,10 +21,14 @@ from ..state import process_start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Container
     from typing import NoReturn
 
     from .supervise import Shim
+else:
+    # The C half has all that is needed; the Python half makes every fork dearer.
+    import _signal as signal
 
 
 class Standby:

@@ -12,7 +12,6 @@ import _socket
 import gc
 import os
 import select
-import signal
 import time
 
 from .. import kernel
@@ -30,6 +29,7 @@ from .streams import Streams
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from ..runner import Observer
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from .health import Prober
     from .place import Place, Running
     from .streams import Ends
+else:
+    # The C half has all that is needed; the Python half makes every fork dearer.
+    import _signal as signal
 
 #: A health check that is due this soon is waited for awake.
 _SOON_MS = 2000.0
@@ -115,7 +118,7 @@ class Shim:
         from .run import start
 
         try:
-            record = start(self.place, self._take_in_hand, observe)
+            record = start(self.place, self._open, self._take_in_hand, observe)
         except (MinirunError, OSError) as error:
             self._give_up(error)
         assert self.running is not None and self.streams is not None  # noqa: PT018
@@ -125,17 +128,20 @@ class Shim:
         self.prober = prober_for(self.place, record, self.started)
         self.streams.tell(frames.report(frames.STARTED, {"pid": self.running.pid}))
 
-    def _take_in_hand(self, running: Running) -> None:
-        """Open all that a standby must share, then fork it.
+    def _open(self, ends: Ends) -> None:
+        """Open what a standby must share, ahead: what is written after a fork is copied first."""
+        self.streams = self._open_streams(ends)
+        self.streams.peers.extend(self.first)
+        self.listener = self.listener or listen.listen(self.place.file("attach.sock"))
 
-        Before anybody is told that the container runs: from then on no kill -9 may lose it.
+    def _take_in_hand(self, running: Running) -> None:
+        """Fork a standby, before anybody is told that the container runs.
+
+        From then on no kill -9 may lose it.
         """
         self.restart_at = self.ending = None
         self.running = running
         self.pidfd = os.pidfd_open(running.pid)
-        self.streams = self._open_streams(running.ends)
-        self.streams.peers.extend(self.first)
-        self.listener = self.listener or listen.listen(self.place.file("attach.sock"))
         self.standby = Standby.fork(self)
 
     def _open_streams(self, ends: Ends) -> Streams:

@@ -55,6 +55,7 @@ class Context:
         executable: the program to execute, once found.
         execve: executes it, with everything made ahead.
         home: HOME for a program whose environment has none.
+        word_given: whether init will find the word there that it waits for.
         handed_over: whether errors go to the result FIFO instead of the channel.
     """
 
@@ -81,6 +82,7 @@ class Context:
         self.executable = ""
         self.execve: Callable[[], None] = _unset
         self.home = "/"
+        self.word_given = False
         self.handed_over = False
 
 
