@@ -62,11 +62,7 @@ def boot(job: str, *, timeout_s: float, interactive: bool = False) -> int:
 def _pack_checkout(work: Path, job: str) -> None:
     """Put what git would commit, changed or not, on a disk; never what it ignores."""
     tree = work / "tree"
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=TOP, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    for name in filter(None, listed.stdout.split("\0")):
+    for name in _sources(work / "git"):
         if (TOP / name).is_symlink() or (TOP / name).is_file():
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(TOP / name, tree / name, follow_symlinks=False)
@@ -78,6 +74,20 @@ def _pack_checkout(work: Path, job: str) -> None:
     argv += ["-d", str(tree), str(disk), f"{CHECKOUT_BYTES >> 20}M"]
     subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)
+
+
+def _sources(empty: Path) -> list[str]:
+    """Return the names of all files that .gitignore does not leave out.
+
+    To an empty repository they are all new: so the checkout needs none, and may be another user's.
+    """
+    git = ["git", "--git-dir", str(empty), "--work-tree", "."]
+    subprocess.run([*git, "init", "-q"], cwd=TOP, check=True)
+    listed = subprocess.run(
+        [*git, "ls-files", "-z", "--others", "--exclude-standard"],
+        cwd=TOP, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return listed.stdout.split("\0")[:-1]
 
 
 def _qemu(built: Path, work: Path) -> list[str]:
