@@ -125,7 +125,7 @@ def plan_create(spec: Spec, host: Host, setting: Setting) -> Plan:
     # Whoever is to be asked about calls must get the listener while the runtime is still there.
     late = nnp and not (seccomp and seccomp.is_watched)
     return Plan(tuple(parts.flatten((
-        setting.cgroup and limits.CreateCgroup(setting.cgroup, linux.resources, (), groups),
+        parts.create_cgroup(setting, linux, groups),
         setting.cgroup and parts.delegation(spec, host, new, groups),
         linux.intel_rdt and parts.make_service_class(linux.intel_rdt, host, setting),
         Clone.CLONE_NEWUSER in new and parts.create_user_namespace(linux),

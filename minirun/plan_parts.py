@@ -159,6 +159,14 @@ def groups_made(setting: Setting, host: Host, linux: Linux) -> tuple[str, ...]:
     )
 
 
+def create_cgroup(setting: Setting, linux: Linux, groups: tuple[str, ...]) -> Step | None:
+    """Make the group: first where it is claimed, which is v1's devices. See: cgroups/claims.py."""
+    first = dict(setting.cgroup_directories).get("devices", "")
+    ordered = tuple(sorted(groups, key=lambda directory: directory != first))
+    cgroup = setting.cgroup
+    return limits.CreateCgroup(cgroup, linux.resources, (), ordered) if cgroup else None
+
+
 def delegation(spec: Spec, host: Host, new: Clone, groups: tuple[str, ...]) -> Step | None:
     """Give the group to the container's root where it could use it. See: config-linux.md."""
     private = Clone.CLONE_NEWUSER in new and Clone.CLONE_NEWCGROUP in new
