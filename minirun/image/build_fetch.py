@@ -89,6 +89,8 @@ def fetch(url: str, folder: str, checksum: str = "") -> Fetched:
     """
     import httpx
 
+    from .registry.connection import said
+
     algorithm = checksum.partition(":")[0] or "sha256"
     path = os.path.join(folder, os.urandom(8).hex())
     try:
@@ -109,7 +111,7 @@ def fetch(url: str, folder: str, checksum: str = "") -> Fetched:
         code = error.response.status_code
         raise ImageError(f"{url}: the server answered {code}") from error
     except httpx.HTTPError as error:
-        raise ImageError(f"{url}: {error}", hint="is it reachable from here?") from error
+        raise ImageError(f"{url}: {said(error)}", hint="is it reachable from here?") from error
     digest = f"{algorithm}:{hashing.hexdigest()}"
     if checksum and digest != checksum:
         hint = "the file has changed, or is not the one that was meant"

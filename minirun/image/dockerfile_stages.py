@@ -11,6 +11,7 @@ Pure. Next: ``build.py``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from difflib import get_close_matches
 from .dockerfile import Dockerfile, DockerfileError, Instruction
 from .dockerfile_words import Lexer, WordError, comma_words
 
+#: A number is what an unnamed stage is called by.
+_STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
 #: The flags of each instruction that are understood; any other is refused by name.
 FLAGS: Mapping[str, frozenset[str]] = {
     "ADD": frozenset({"chown", "chmod", "link", "exclude", "checksum", "unpack"}),
@@ -227,6 +230,9 @@ def _stage(
         raise file.error(start, f"base name {words[0]!r} is empty once expanded", hint=hint)
     platform = flags_of(start).get("platform", [""])[0]
     name = words[2].lower() if is_named else ""
+    if name and not _STAGE_NAME.fullmatch(name):
+        hint = "a letter, then letters, digits and any of . _ -"
+        raise file.error(start, f"{words[2]!r} cannot be the name of a stage", hint=hint)
     return Stage(index, name, base, expand(file, start, platform, env), start, tuple(rest))
 
 

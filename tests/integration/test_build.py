@@ -493,6 +493,7 @@ def test_unusable_contexts_are_explained(shop: Workshop, tmp_path: Path) -> None
         ("FROM base\nCOPY --form=x a b\n", r"Dockerfile:2: COPY has no flag --form"),
         ("FROM base\nCOPY --from=nonesuch a b\n", r"Dockerfile:2: COPY failed: no such image"),
         ("FROM base AS x\nCOPY --from=x a b\n", r"Dockerfile:2: --from=x names no stage before"),
+        ("FROM base AS 2nd\n", r"Dockerfile:1: '2nd' cannot be the name of a stage"),
         ("RUN x\nFROM base\n", r"Dockerfile:1: RUN comes before the first FROM"),
         ("FROM base\nENV A=${B:?give-it}\n", r"Dockerfile:2: B: give-it"),
         ("FROM ${NOTHING}\n", r"Dockerfile:1: base name .* is empty"),

@@ -199,7 +199,7 @@ def test_add_unpacks_what_it_is_told_to(
     [
         ("ADD {url}/nowhere /x", "the server answered 404"),
         ("ADD {url}/ /x/", "names no file"),
-        ("ADD http://127.0.0.1:1/x /x", "http://127.0.0.1:1/x: "),
+        ("ADD http://127.0.0.1:1/x /x", "http://127.0.0.1:1/x: connection refused"),
         ("ADD --checksum=md5:123 {url}/x /x", "--checksum=md5:123 is no checksum"),
         (f"ADD --checksum=sha256:{0:064d} Dockerfile /x", "is for files from the web"),
         ("ADD https://github.com/a/b.git /x", "ADD of a git repository is not supported"),

@@ -213,6 +213,13 @@ def test_secret_reaches_the_command_and_nothing_else(shop: Workshop) -> None:
     assert TOKEN not in repr(Secret(TOKEN.encode()))
 
 
+def test_a_build_argument_s_value_is_in_no_part_of_the_image(shop: Workshop) -> None:
+    text = "FROM base\nARG TOKEN\nRUN echo ${#TOKEN} > /length\n"
+    image = shop.build(text, build_args={"TOKEN": "pr1vate-value"}, inline_cache=True)
+    assert shop.read(image, "length") == "13\n"
+    assert not any(b"pr1vate" in data for data in everything(shop.store.root))
+
+
 def test_secret_changes_no_key(shop: Workshop) -> None:
     text = "FROM base\nRUN --mount=type=secret,id=k true > /key\n"
     shop.build(text, secrets={"k": Secret(b"one")})

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import threading
@@ -33,6 +34,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import httpcore
 
+#: How Python begins the words of an errno.
+_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 MAX_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _KEEP_METHOD = (307, 308)
@@ -197,6 +200,16 @@ def is_untrusted(error: BaseException) -> bool:
     while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
         cause = cause.__cause__ or cause.__context__
     return cause is not None
+
+
+def said(error: BaseException) -> str:
+    """Return what an error of the network says, as a message of ours would.
+
+    >>> said(ConnectionRefusedError(111, "Connection refused"))
+    'connection refused'
+    """
+    text = _ERRNO.sub("", str(error)) or type(error).__name__
+    return f"{text[:1].lower()}{text[1:200]}"
 
 
 def certificate_folder(host: str) -> str:

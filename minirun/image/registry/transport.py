@@ -12,7 +12,6 @@ import contextlib
 import email.utils
 import json
 import random
-import re
 import time
 from collections.abc import Callable, Iterator
 
@@ -23,13 +22,11 @@ from ...record import replace
 from ..arrival import Interrupted
 from ..parallel import Stop
 from .auth import Authorizer, login_hint
-from .connection import Connection, Request, is_untrusted, read_all
+from .connection import Connection, Request, is_untrusted, read_all, said
 from .credentials import Credential
 from .endpoint import Endpoint
 from .settings import Patience
 
-#: How Python begins the words of an errno.
-_ERRNO = re.compile(r"^\[Errno -?\d+\] ")
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _ERROR_LIMIT_BYTES = 64 << 10
 _TOKEN_LIMIT_BYTES = 1 << 20
@@ -200,9 +197,7 @@ class Transport:
         if is_untrusted(error):
             hint = f"put its authority into /etc/docker/certs.d/{host}/ca.crt"
             return Interrupted(f"registry {host}: certificate is not trusted: {error}", hint=hint)
-        said = _ERRNO.sub("", str(error)) or type(error).__name__
-        problem = f"{said[:1].lower()}{said[1:200]}"
-        return Interrupted(f"registry {host}: {problem}", hint="is it running, and reachable?")
+        return Interrupted(f"registry {host}: {said(error)}", hint="is it running, and reachable?")
 
 
 def retry_after(text: str) -> float:
