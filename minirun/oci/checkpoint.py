@@ -16,7 +16,7 @@ from ..errors import StateError, UsageError
 from ..host import probe
 from ..lifecycle import Container
 from . import criu, outside
-from .words import FLAG, VALUE
+from .words import FLAG, LIST, VALUE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _FLAGS = {
 }
 #: Pages that travel while the container runs need a second criu that nobody here would tend.
 _REFUSED = {"lazy-pages": FLAG, "page-server": VALUE, "status-fd": VALUE}
-PLACES = {"image-path": VALUE, "work-path": VALUE, "manage-cgroups-mode": VALUE, "empty-ns": VALUE}
+PLACES = {"image-path": VALUE, "work-path": VALUE, "manage-cgroups-mode": VALUE, "empty-ns": LIST}
 OPTIONS = {
     **PLACES,
     **dict.fromkeys(_FLAGS, FLAG),
@@ -141,7 +141,7 @@ def chosen(call: Call, table: dict[str, str]) -> list[str]:
         UsageError: another namespace than the network's is to be left empty.
     """
     words = [word for name, word in table.items() if call.flag(name)]
-    if empty := call.text("empty-ns"):
+    for empty in call.many("empty-ns"):
         if empty != "network":
             raise UsageError(f"--empty-ns {empty}: only network can be left empty")
         words += ["--empty-ns", "net"]

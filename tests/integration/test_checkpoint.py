@@ -225,15 +225,76 @@ def test_terminal_is_refused_by_name(oci: Runtime, tmp_path: Path) -> None:
     assert "$.process.terminal: a container with a terminal cannot be" in refused.stderr
 
 
+@pytest.fixture
+def listener(tmp_path: Path) -> Path:
+    """Return a criu that notes what it is told, and does nothing."""
+    program = tmp_path / "listener"
+    program.write_text(f'#!/bin/sh\necho "$@" >{tmp_path}/told\n')
+    program.chmod(0o755)
+    return program
+
+
+#: containerd's shim, podman, CRI-O: what each can put on a line, and what criu must hear of it.
+LINES = {
+    "containerd": (
+        "--work-path w --tcp-established --ext-unix-sk --shell-job --file-locks --empty-ns network "
+        "--leave-running",
+        "--tcp-established --ext-unix-sk --shell-job --file-locks --empty-ns net --leave-running "
+        "--manage-cgroups=soft",
+    ),
+    "podman": (
+        "--work-path=w --leave-running --tcp-established --file-locks --manage-cgroups-mode full",
+        "--leave-running --tcp-established --file-locks --manage-cgroups=full",
+    ),
+    "podman in steps": ("--pre-dump --parent-path ../p", "--track-mem --prev-images-dir ../p"),
+    "CRI-O": ("--file-locks --work-path w --leave-running", "--file-locks --leave-running"),
+    "runc": (
+        "-leave-running -auto-dedup -tcp-skip-in-flight -link-remap",
+        "--leave-running --auto-dedup --skip-in-flight --link-remap",
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", LINES)
+def test_what_an_engine_asks_for_reaches_criu(
+    counter: Counter, listener: Path, tmp_path: Path, engine: str
+) -> None:
+    """Options before the id, or after it; the directories are where the caller is."""
+    counter.start()
+    asked, heard = LINES[engine]
+    head = ("--criu", str(listener), "checkpoint", "--image-path", str(counter.images))
+    counter.oci.quiet(*head, *asked.split(), "count", cwd=tmp_path)
+    told = (tmp_path / "told").read_text()
+    assert told.startswith("pre-dump " if "pre-dump" in asked else "dump ")
+    work = tmp_path / "w" if "work-path" in asked else counter.images
+    assert f"--images-dir {counter.images} --work-dir {work} " in told
+    assert set(heard.split()) <= set(told.split())
+    assert counter.oci.state("count")["status"] == "running"
+
+
 def test_options_are_refused_by_name(counter: Counter) -> None:
     counter.start()
     refused = {
         ("--manage-cgroups-mode", "ignore"): "--manage-cgroups-mode 'ignore'",
-        ("--empty-ns", "ipc"): "only network can be left empty",
+        ("--empty-ns", "ipc", "--empty-ns", "network"): "--empty-ns ipc: only network can be left",
         ("--lazy-pages",): "checkpoint --lazy-pages is not supported",
+        ("--status-fd", "7"): "checkpoint --status-fd is not supported",
+        ("--page-server", "a:1"): "checkpoint --page-server is not supported",
+        ("--lsm-profile", "x"): "flag provided but not defined: -lsm-profile",
     }
     for words, text in refused.items():
         failed = counter.oci.run("--criu", "/bin/true", "checkpoint", *words, "count")
         assert failed.returncode == 1
         assert text in failed.stderr
+    for words in (("--lazy-pages",), ("--no-pivot",), ("--console-socket", "s")):
+        failed = counter.oci.run("--criu", "/bin/true", "restore", *words, "other")
+        assert f"restore {words[0]} is not supported" in failed.stderr
     assert counter.oci.state("count")["status"] == "running"
+
+
+@pytest.mark.parametrize("words", [("checkpoint", "--help"), ("restore", "--help")])
+def test_engines_find_out_whether_it_can(oci: Runtime, words: tuple[str, ...]) -> None:
+    """What podman does: it asks for the help page, and for an option of restore to carry labels in pods."""
+    assert oci.run(*words).returncode == 0
+    labels = oci.run("restore", "--lsm-mount-context").stderr
+    assert "not defined: -lsm-mount-context" in labels  # and not: needs an argument
