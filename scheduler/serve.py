@@ -35,7 +35,8 @@ from .engines.afterlife import Afterlife
 from .engines.capacity import Capacity
 from .engines.inside import Inside
 from .engines.load import Load
-from .engines.local import LocalRuntime, Surroundings
+from .engines.local import LocalRuntime
+from .engines.starter import Surroundings
 from .gateway.haproxy import HaproxyGateway, Listen
 from .gateway.metrics import exposition
 from .loop import Loop

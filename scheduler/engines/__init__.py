@@ -1,6 +1,7 @@
 """Where replicas run: this host.
 
     local       LocalRuntime: the runtime of ``../runtime.py`` on the containers of minirun
+    starter     from an order to a container that was started
     replica     one of them, as it is kept in memory and on its container's label
     container   a template as the options of a container
     folder      the socket and the secrets of a replica, on a tmpfs of their own

@@ -1,4 +1,4 @@
-"""What replicas wrote, kept when they are gone: a job's output, and why one crashed.
+"""What replicas write, and what is kept of it when they are gone: output, or why one crashed.
 
     logs/<deployment>/<replica>.jsonl      the last lines of the last replicas
 
@@ -14,12 +14,16 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from minirun import Containers
+
 from ..control.ports import LogLine
+from ..observed import Phase
+from .replica import Box, unix_s
 
 KEPT_REPLICAS, KEPT_LINES = 10, 1000
 _ID = re.compile(r"[a-z0-9-]+\.\d+")
@@ -82,3 +86,16 @@ class Afterlife:
 def _oldest_first(folder: Path) -> list[Path]:
     found = folder.glob("*.jsonl") if folder.exists() else ()
     return sorted(found, key=lambda path: int(path.stem.rpartition(".")[2]))
+
+
+def lines_of(containers: Containers, box: Box, tail: int | None) -> Iterator[LogLine | None]:
+    """Yield what a replica has written and writes; None where there is nothing more now."""
+
+    def running() -> bool:
+        return box.replica.phase is not Phase.EXITED
+
+    for entry in containers.logs(box.container, running, tail):
+        if entry is None:
+            yield None
+        else:
+            yield LogLine(unix_s(entry.time), entry.stream, entry.log.removesuffix("\n"))

@@ -18,6 +18,7 @@ from minirun import ContainerRecord, MinirunError, ScheduleError
 
 from ..control.ports import Executed, ImageInfo, LogLine, Usage
 from ..observed import Phase
+from .afterlife import lines_of
 from .checks import end
 from .local import LocalRuntime
 from .replica import Box, unix_s
@@ -51,15 +52,15 @@ class Inside:
             ScheduleError: there is no such replica, and never was or long ago (404).
         """
         if box := self._runtime.box(replica_id):
-            return self._runtime.lines(box, tail) if box.container else iter(())
-        kept = self._runtime.last_words(replica_id)
+            return lines_of(self._containers, box, tail) if box.container else iter(())
+        kept = self._runtime.afterlife.lines(replica_id)
         if kept is None:
             raise _missing(replica_id)
         return iter(kept[-tail:] if tail else kept if tail is None else ())
 
     def remembered(self, deployment: str) -> tuple[str, ...]:
         """Return which replicas that are gone have left what they wrote, the oldest first."""
-        return self._runtime.remembered(deployment)
+        return self._runtime.afterlife.replicas(deployment)
 
     def execute(self, replica_id: str, command: tuple[str, ...], timeout_s: float) -> Executed:
         """Run a command inside a replica and wait for its end, at most ``timeout_s``.

@@ -9,7 +9,7 @@ What is in memory is only a copy: the containers and their labels hold everythin
 takes over whatever an earlier scheduler has left. Each change calls ``changed``, which wakes the
 control loop.
 
-Next: ``inside.py``.
+Next: ``starter.py``, what a worker does first; then ``inside.py``.
 """
 
 from __future__ import annotations
@@ -17,63 +17,31 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 
 from minirun import ContainerRecord, Containers, MinirunError
 
 from ..actions import Start
-from ..control.ports import LogLine
 from ..observed import Host, Phase, Replica
-from .afterlife import KEPT_LINES, Afterlife
-from .capacity import Capacity
-from .checks import Target
-from .container import options_of
+from .afterlife import KEPT_LINES, lines_of
 from .folder import Folders
 from .launcher import Launcher
 from .prober import Prober
-from .replica import Box, begun, ended, labels_of, order_of, unix_s
+from .replica import Box, begun, ended, order_of, unix_s
+from .starter import Starter, Surroundings
 from .watcher import Watcher
 
 log = logging.getLogger(__name__)
 
 #: So many starts are under way at a time; more would only wait for the same processors.
 STARTERS = 4
-#: A start waits so long for a launcher that was killed to be replaced.
-LAUNCHER_S = 20.0
 #: A container that an earlier scheduler made and that still does not run by then never will.
 LEFT_BEHIND_S = 5.0
 #: The shim writes the end down before it goes; until then one looks again, ever less often.
 LOOK_S, LOOK_MOST_S = 0.003, 1.0
 SETTLE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a local runtime needs of its scheduler.
-
-    Args:
-        owner: which scheduler's containers these are; the same after a restart.
-        folder: for sockets and secrets.
-        clock: the scheduler's monotonic seconds.
-        secret: returns a secret's value by its name.
-        cordoned: whether nothing new may be placed here.
-        changed: called, in any thread, when there is news.
-        capacity: what may be given away.
-        afterlife: keeps what replicas wrote.
-    """
-
-    owner: str
-    folder: Path
-    clock: Callable[[], float]
-    secret: Callable[[str], bytes]
-    cordoned: Callable[[], bool]
-    changed: Callable[[], None]
-    capacity: Capacity
-    afterlife: Afterlife
 
 
 class LocalRuntime:
@@ -88,7 +56,9 @@ class LocalRuntime:
         self.containers = containers
         self.launcher = Launcher(containers)
         self._around = around
+        self.afterlife = around.afterlife
         self._folders = Folders(around.folder)
+        self._starter = Starter(containers, self.launcher, self._folders, around)
         self._lock = Lock()
         self._boxes: dict[str, Box] = {}
         self._watcher = Watcher()
@@ -106,7 +76,7 @@ class LocalRuntime:
             MinirunError: the launcher does not start, or the folder cannot be mounted.
         """
         self._folders.mount()
-        self._around.afterlife.tidy()
+        self.afterlife.tidy()
         for record in self.containers.all():
             if order := order_of(record, self._around.owner):
                 self._adopt(order, record)
@@ -118,6 +88,7 @@ class LocalRuntime:
     def close(self) -> None:
         """End our threads; the replicas go on."""
         self._closing = True
+        self._starter.close()
         self._workers.shutdown(cancel_futures=True)
         self._prober.close()
         self._watcher.close()
@@ -191,60 +162,15 @@ class LocalRuntime:
             found = self._boxes.get(replica_id)
             return None if found is None or found.removing else found
 
-    def lines(self, box: Box, tail: int | None) -> Iterator[LogLine | None]:
-        """Yield what a replica has written and writes; None where there is nothing more now."""
-
-        def running() -> bool:
-            return box.replica.phase is not Phase.EXITED
-
-        for entry in self.containers.logs(box.container, running, tail):
-            if entry is None:
-                yield None
-            else:
-                yield LogLine(unix_s(entry.time), entry.stream, entry.log.removesuffix("\n"))
-
-    def remembered(self, deployment: str) -> tuple[str, ...]:
-        """Return which replicas that are gone have left what they wrote, the oldest first."""
-        return self._around.afterlife.replicas(deployment)
-
-    def last_words(self, replica_id: str) -> Sequence[LogLine] | None:
-        """Return what a replica that is gone wrote; None where nothing is known of it."""
-        return self._around.afterlife.lines(replica_id)
-
     # ---- a start --------------------------------------------------------------------------------
 
     def _bring_up(self, box: Box) -> None:
         try:
-            record = self._make(box)
-            self._launch(box, record.id)
-            self._runs(box, self.containers.read(record.id))
+            self._starter.make(box)
+            self._starter.launch(box)
+            self._runs(box, self.containers.read(box.container))
         except (MinirunError, OSError) as error:
             self._failed(box, error)
-
-    def _make(self, box: Box) -> ContainerRecord:
-        around, order = self._around, box.order
-        folder = self._folders.make(order.id, order.template.secrets, around.secret)
-        if order.template.socket:
-            self._folders.socket(order.id, order.template.socket)
-        labels = labels_of(order, around.owner)
-        options = options_of(order, folder, around.capacity.cpuset(order.grants), labels)
-        record = self.containers.create(options, order.template.image)
-        box.container = record.id
-        return record
-
-    def _launch(self, box: Box, container_id: str) -> None:
-        deadline = time.monotonic() + LAUNCHER_S
-        while not self._closing:
-            if box.kill_at is not None:
-                raise MinirunError("it was stopped before it had started")
-            try:
-                self.containers.start(container_id)
-            except ConnectionError:
-                if time.monotonic() > deadline:
-                    raise
-                self.launcher.ensure()
-            else:
-                return
 
     def _failed(self, box: Box, error: Exception) -> None:
         hint = error.hint if isinstance(error, MinirunError) else ""
@@ -284,7 +210,7 @@ class LocalRuntime:
         if pidfd < 0:
             self._collect(box, LOOK_S)
             return
-        address = self._address(box, record)
+        address = self._starter.address(box, record)
         with self._lock:
             if not adopted:
                 box.change(started_at=self._around.clock())
@@ -292,20 +218,9 @@ class LocalRuntime:
             box.ready_as_of = box.replica.started_at if adopted else None
             box.change(phase=Phase.RUNNING, address=address)
         self._watcher.watch(pidfd, lambda: self._collect(box, LOOK_S))
-        self._prober.watch(box.order.id, self._target(box, address))
+        self._prober.watch(box.order.id, self._starter.target(box, address))
         if box.kill_at is not None:
             self._end(box)
-
-    def _address(self, box: Box, record: ContainerRecord) -> str:
-        template = box.order.template
-        if template.socket:
-            return self._folders.socket(box.order.id, template.socket)
-        ip = record.state.attachment.ip
-        return f"{ip}:{template.port}" if template.port else ip
-
-    def _target(self, box: Box, address: str) -> Target:
-        argv = tuple(self.containers.exec_argv(box.container, ()))
-        return Target(box.order.template, address, argv, self.containers.environment())
 
     def _heard(self, replica_id: str, ready: bool, alive: bool) -> None:
         """Take over what the probes have found."""
@@ -370,8 +285,8 @@ class LocalRuntime:
         """Keep what it wrote, once."""
         if box.container and not box.remembered:
             box.remembered = True
-            written = filter(None, self.lines(box, KEPT_LINES))
-            self._around.afterlife.keep(box.order.id, written)
+            written = filter(None, lines_of(self.containers, box, KEPT_LINES))
+            self.afterlife.keep(box.order.id, written)
 
     def _again(self, box: Box) -> None:
         if not self._closing:

@@ -18,7 +18,8 @@ from minirun.record import replace as with_fields
 from scheduler.actions import Start
 from scheduler.engines.afterlife import Afterlife
 from scheduler.engines.capacity import Capacity
-from scheduler.engines.local import LocalRuntime, Surroundings
+from scheduler.engines.local import LocalRuntime
+from scheduler.engines.starter import Surroundings
 from scheduler.model import Template
 from scheduler.observed import Phase, Replica
 from tests.integration.engine_lab import make_rootfs

@@ -107,7 +107,9 @@ def test_what_a_replica_wrote_outlives_it(lab: LocalLab) -> None:
         sh(lab, "echo one; echo two >&2; exit 3", name)
         lab.ended(name)
         lab.runtime.remove(name)
-    lab.wait_until(lambda: not lab.runtime.replicas() and lab.runtime.remembered("web") != ())
+    lab.wait_until(
+        lambda: not lab.runtime.replicas() and lab.runtime.afterlife.replicas("web") != ()
+    )
     inside = Inside(lab.runtime)
     told = [(line.stream, line.text) for line in inside.logs("web.1", tail=None) if line]
     assert sorted(told) == [("stderr", "two"), ("stdout", "one")]
@@ -377,7 +379,7 @@ def test_a_container_that_was_never_started_is_told_of(
 ) -> None:
     """What if the scheduler was killed between making a container and starting it."""
     monkeypatch.setattr("scheduler.engines.local.LEFT_BEHIND_S", 0.1)
-    monkeypatch.setattr(lab.runtime, "_launch", lambda *_: lab.runtime._prober.forget("never"))
+    monkeypatch.setattr(lab.runtime._starter, "launch", lambda _box: None)
     lab.start()
     lab.wait_until(lambda: bool(lab.runtime.containers.all()))
     lab.runtime.close()
