@@ -294,7 +294,7 @@ def test_options_are_refused_by_name(counter: Counter) -> None:
 
 @pytest.mark.parametrize("words", [("checkpoint", "--help"), ("restore", "--help")])
 def test_engines_find_out_whether_it_can(oci: Runtime, words: tuple[str, ...]) -> None:
-    """What podman does: it asks for the help page, and for an option of restore to carry labels in pods."""
+    """What podman looks at: the help page, and an option of restore for the labels of pods."""
     assert oci.run(*words).returncode == 0
     labels = oci.run("restore", "--lsm-mount-context").stderr
     assert "not defined: -lsm-mount-context" in labels  # and not: needs an argument
