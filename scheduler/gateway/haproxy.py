@@ -7,8 +7,8 @@ The proxy outlives every controller, and a controller outlives every proxy. One 
 replaces a proxy that died, passes on that somebody waits, and reads the counters.
 
 Read next, in this order: ``config.py`` with ``proxy.cfg`` and ``hold.lua``, ``routing.py``,
-``watch.py``, ``pools.py``, ``state.py``, ``admin.py``, ``meter.py``, ``outliers.py``,
-``process.py``, ``doors.py``, ``binary.py``.
+``routes.py``, ``watch.py``, ``pools.py``, ``state.py``, ``admin.py``, ``meter.py``,
+``outliers.py``, ``process.py``, ``doors.py``, ``binary.py``.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from minirun import MinirunError
 from ..actions import AddServer
 from ..observed import Route, Server, Traffic
 from . import binary as binaries
-from . import routing
 from .admin import AdminError
 from .config import Listen, render
 from .doors import Doors
-from .files import replace_file
 from .meter import Gauge, Meter
 from .pools import Pools
 from .process import Process
+from .routes import Routes
 from .state import State
 from .watch import Watch
 
@@ -96,6 +95,7 @@ class HaproxyGateway:
         self._proxy = Process(folder, "proxy")
         self._doors = Doors(folder, self._listen.publish_on, self._found)
         self._state = State(folder / "state.json")
+        self._routes = Routes(folder, self._state, self._proxy.admin, self._doors)
         self._pools = Pools(self._state, self._proxy.admin, slow_start_s)
         self._meter = Meter()
         self._watch: Watch | None = None
@@ -116,11 +116,10 @@ class HaproxyGateway:
         self._folder.chmod(0o711)  # http.sock is for every user of this machine
         with self._lock:
             self._state.load()
-            self._write_maps()
+            self._routes.write()
             self._proxy.ensure(self._config(), self._found)
             self._restore()
-            ports = [r.published for r in self._state.routes.values() if r.published is not None]
-            for port, problem in self._doors.adopt(ports).items():
+            for port, problem in self._routes.open_doors().items():
                 LOG.error("port %d: %s", port, problem)
         wake = self._folder / "wake.sock"
         self._watch = Watch(wake, self._pidfds, self._mend, self._look, self._on_wake)
@@ -201,33 +200,13 @@ class HaproxyGateway:
             ScheduleError: it cannot be written down (422), it would take requests from another
                 deployment (409), or there is no room for it, or its port cannot be bound (503).
         """
-        routing.check_route(route)
         with self._told():
-            routing.check_free(route, self._state.routes.values())
-            before = self._state.routes.get(route.deployment)
-            place = self._state.places.get(route.deployment)
-            if place is None or not routing.suits(place, route):
-                place = routing.find_place(route, self._state.taken())
-            if route.published is not None:
-                self._doors.open(route.published)
-            self._state.routes[route.deployment] = route
-            self._state.places[route.deployment] = place
-            self._state.save()
-            self._update_maps()
-            if before and before.published not in {None, route.published}:
-                self._doors.close(before.published or 0)
+            self._routes.set(route)
 
     def remove_route(self, deployment: str) -> None:
         """Forget a deployment; what waits for it is answered with 503."""
         with self._told():
-            route = self._state.routes.pop(deployment, None)
-            if route is None:
-                return
-            self._state.places.pop(deployment, None)
-            self._state.save()
-            self._update_maps()
-            if route.published is not None:
-                self._doors.close(route.published)
+            self._routes.remove(deployment)
 
     # ---- the proxy ----
 
@@ -247,27 +226,8 @@ class HaproxyGateway:
         open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         return render(self._folder, self._listen, threads, open_files)
 
-    def _maps(self) -> dict[str, dict[str, str]]:
-        routes, places = self._state.routes, self._state.places
-        return {
-            "settings": {places[name]: routing.settings(route) for name, route in routes.items()},
-            "ports": routing.port_map(routes, places),
-            "routes": routing.route_map(routes, places),
-        }
-
-    def _write_maps(self) -> None:
-        """Write what a new proxy begins with."""
-        for name, entries in self._maps().items():
-            text = "".join(f"{key} {value}\n" for key, value in entries.items())
-            replace_file(self._folder / f"{name}.map", text)
-
-    def _update_maps(self) -> None:
-        """Tell the proxy of the routes: settings first, then who is sent to them."""
-        for name, entries in self._maps().items():
-            self._proxy.admin.update(self._folder / f"{name}.map", entries)
-
     def _restore(self) -> None:
-        self._update_maps()
+        self._routes.tell()
         self._pools.restore()
 
     # ---- the watching thread ----
@@ -297,7 +257,7 @@ class HaproxyGateway:
     def _replace_proxy(self) -> None:
         LOG.warning("the proxy has ended; another one is started")
         self._restarts += 1
-        self._write_maps()
+        self._routes.write()
         self._proxy.ensure(self._config(), self._found)
         self._restore()
         self._on_wake()

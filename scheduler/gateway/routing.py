@@ -6,7 +6,7 @@
 
 What gets in here gets into commands and map files, where a space, a semicolon or a line's end would
 say something else. So each part is checked against the few characters it may have. Pure.
-Next: ``state.py``.
+Next: ``routes.py``, which tells them.
 """
 
 from __future__ import annotations
