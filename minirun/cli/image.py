@@ -91,15 +91,17 @@ def rmi_command(names: tuple[str, ...], *, force: bool) -> int:
     """Remove images by name; with its last name an image goes, and its space is freed."""
     from ..engine.prune import in_use, users_of
 
-    home, code = default_home(), 0
+    home, code, removed = default_home(), 0, False
     for name in names:
         try:
             for removal in home.images.remove(name, force=force, used_by=users_of(home)):
                 say(f"{removal.kind}: {_familiar(removal)}")
+                removed = True
         except MinirunError as error:
             complain(error.message, error.hint)
             code = error.exit_code
-    home.images.gc(lambda: in_use(home))
+    if removed:
+        home.images.gc(lambda: in_use(home))
     return code
 
 

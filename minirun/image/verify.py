@@ -9,8 +9,10 @@ Next: ``gc.py``.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 
 from ..errors import ImageError
@@ -42,13 +44,27 @@ def verify(store: Store, image: Image) -> Iterator[Problem]:
             blobs.read_blob(image.root, digest)
         except ImageError as error:
             yield Problem(kind, error.message)
-    with store.write() as writer:
-        writer.claim(image)
+    with _workplace(store, image) as scratch:
         layers = {(layer.descriptor.digest, layer.diff_id): layer for layer in image.layers}
         for layer in layers.values():
             name = f"layer {layer.descriptor.digest[7:19]}"
-            for what in _layer(image.root, layer, writer.scratch):
+            for what in _layer(image.root, layer, scratch):
                 yield Problem(name, what)
+
+
+@contextlib.contextmanager
+def _workplace(store: Store, image: Image) -> Iterator[str]:
+    """Yield a folder to unpack in, while nobody takes the image's parts away.
+
+    From a read-only store nobody can; what is unpacked then goes where temporary files go.
+    """
+    if os.statvfs(store.root).f_flag & os.ST_RDONLY:
+        with tempfile.TemporaryDirectory(prefix="minirun-") as scratch:
+            yield scratch
+        return
+    with store.write() as writer:
+        writer.claim(image)
+        yield writer.scratch
 
 
 def _layer(root: str, layer: Layer, scratch: str) -> Iterator[str]:

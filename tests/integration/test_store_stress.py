@@ -227,6 +227,7 @@ def test_a_read_only_store_can_be_read_and_says_why_it_cannot_be_written(
     layout.save([image], str(tmp_path / "copy"))
     assert store.df().images == 1
     assert len(store.history(image)) == 1
+    assert list(verify(store, image)) == []
     for use in (
         store.gc,
         store.write,
