@@ -41,7 +41,7 @@ def _changes(pointer: str, before: object, after: object) -> Iterator[Change]:
     if before == after:
         return
     if isinstance(before, dict) and isinstance(after, dict):
-        for key in before.keys() | after.keys():
+        for key in {**before, **after}:
             yield from _changes(f"{pointer}/{_escaped(key)}", before.get(key), after.get(key))
     else:
         yield Change(pointer=pointer, before=before, after=after)

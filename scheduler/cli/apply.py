@@ -167,7 +167,8 @@ def _show(row: Mapping[str, Any]) -> None:
     say(f"{row['name']} ({row['result']}, revision {preview['revision']})")
     for change in preview["diff"]:
         for sign, side in (("-", "before"), ("+", "after")):
-            if change[side] is not None:
+            # Nothing is taken from what is new, but from our defaults.
+            if change[side] is not None and (row["result"], sign) != ("created", "-"):
                 text = json.dumps(change[side], ensure_ascii=False)
                 say(f"  {sign} {change['pointer']}: {one_line(text)}")
     if preview["pending"]:

@@ -31,5 +31,6 @@ def shutdown_command(grace: str) -> int:
     if (address := chosen().address) not in ("", f"unix://{places.socket}"):
         hint = "run it there, or unset MINISCHED_ADDRESS and MINISCHED_CONTEXT"
         raise MinirunError(f"shutdown is for this host, not for {address}", hint=hint)
-    say(f"ended, with {shutdown(places, grace_s)} replicas")
+    count = shutdown(places, grace_s)
+    say(f"ended, with {count} replica{'' if count == 1 else 's'}")
     return 0

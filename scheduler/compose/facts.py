@@ -43,7 +43,8 @@ def decode(cls: type[F], section: Section, **given: object) -> F:
             )
         elif section.take(key) is None and item.default is MISSING:
             refuse(section.at(key), "is missing")
-    section.close()
+    keys = (key_of(item.name) for item in fields(cls) if item.name not in given)
+    section.close(else_hint=f"{section.path} has {', '.join(keys)}")
     return cls(**found)
 
 

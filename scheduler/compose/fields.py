@@ -104,11 +104,11 @@ class Section:
         """Return what is left."""
         return list(self._left)
 
-    def close(self, hints: Iterable[tuple[str, str]] = ()) -> None:
+    def close(self, hints: Iterable[tuple[str, str]] = (), else_hint: str = "remove it") -> None:
         """Refuse what is left, by name."""
         known = dict(hints)
         for key in self._left:
-            refuse(self.at(key), "is not supported", known.get(key, "remove it"))
+            refuse(self.at(key), "is not supported", known.get(key, else_hint))
 
 
 def converted(value: object, path: str, convert: Callable[[str | float], T]) -> T:

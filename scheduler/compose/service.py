@@ -50,7 +50,7 @@ def deployment_of(name: str, service: Section, outside: Outside) -> Deployment:
     made = Deployment(name, template, kind, cron=cron, job=_job(service, kind, replicas))
     made = replace(
         made,
-        replicas=replicas if kind is Kind.SERVICE else 1,
+        replicas=1 if replicas is None or kind is not Kind.SERVICE else replicas,
         autoscale=_fact(Autoscale, service, "x-autoscale"),
         canary=_fact(Canary, service, "x-canary"),
         update=update(deploy.section("update_config"), service.section("x-update")) or Update(),
@@ -81,18 +81,22 @@ def _kind(service: Section, deploy: Section) -> tuple[Kind, Cron | None]:
     return (Kind.JOB if is_job else Kind.SERVICE), None
 
 
-def _job(service: Section, kind: Kind, replicas: int) -> Job | None:
+def _job(service: Section, kind: Kind, replicas: int | None) -> Job | None:
     job = _fact(Job, service, "x-job")
     if kind is Kind.SERVICE:
         return None
-    return job or Job(completions=max(1, replicas), parallelism=max(1, replicas))
+    if job and replicas is not None:
+        hint = "leave one of them away; a job has completions and parallelism"
+        refuse(service.at("x-job"), "and the number of replicas say the same thing twice", hint)
+    count = 1 if replicas is None else replicas
+    return job or Job(completions=count, parallelism=count)
 
 
-def _replicas(service: Section, deploy: Section) -> int:
+def _replicas(service: Section, deploy: Section) -> int | None:
     scale, replicas = service.integer("scale"), deploy.integer("replicas")
     if scale is not None and replicas is not None and scale != replicas:
         refuse(service.at("scale"), f"{scale} is not deploy.replicas, which is {replicas}")
-    return replicas if replicas is not None else 1 if scale is None else scale
+    return scale if replicas is None else replicas
 
 
 def _placed(made: Deployment, service: Section, deploy: Section) -> Deployment:

@@ -140,6 +140,11 @@ def test_apply_passes_on_which_field_was_refused(sched: Desk) -> None:
 
 
 def test_diff_shows_each_field_and_says_so_by_its_code(sched: Desk) -> None:
+    compose()
+    said = sched("diff", code=1).splitlines()
+    assert said[0] == "web (created, revision 1)"
+    assert '  + /image: "good"' in said
+    assert not [line for line in said if line.startswith("  -")], "there is nothing to take away"
     running(sched)
     assert sched("diff") == ""
     compose("slow", 3)

@@ -188,6 +188,8 @@ services:
         ("x-canary: {steps: []}", "services.web.x-canary.steps"),
         ("x-cron: {}", "services.web.x-cron.schedule"),
         ("x-cron: {schedule: '61 * * * *'}", "cron.schedule"),
+        ("x-job: {parallelism: 2}\n    scale: 3", "services.web.x-job"),
+        ("deploy: {mode: replicated-job, replicas: 0}", "job.completions"),
         ("x-probes: {readiness: {period: 1s}}", "services.web.x-probes.readiness"),
         ("x-placement: anywhere", "services.web.x-placement"),
         ("image: ${IMAGE:?say which}", "services.web.image"),

@@ -340,7 +340,7 @@ def test_shutdown_after_a_kill_and_the_next_serve_starts_all_again(lab: Lab) -> 
     lab.deploy("web", 1)
     lab.wait_running("web", 1)
     lab.kill()
-    assert "ended, with 1 replicas" in lab("shutdown", "--grace", "0")
+    assert "ended, with 1 replica" in lab("shutdown", "--grace", "0")
     assert processes_of(lab.top) == []
     assert "ended, with 0 replicas" in lab("shutdown")
     lab.start()
