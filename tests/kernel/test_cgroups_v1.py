@@ -418,6 +418,30 @@ def test_weight_falls_back_to_bfq(driver: Driver) -> None:
     assert file(driver, "blkio", "blkio.bfq.weight").endswith("321")
 
 
+def test_what_only_version_1_has(driver: Driver) -> None:
+    memory = {"kernelTCP": 8 * MIB, "disableOOMKiller": True, "swappiness": 10}
+    driver.create()
+    driver.apply(resources(memory={**memory, "useHierarchy": True}))
+    assert file(driver, "memory", "memory.kmem.tcp.limit_in_bytes") == str(8 * MIB)
+    assert file(driver, "memory", "memory.oom_control").startswith("oom_kill_disable 1\n")
+    assert file(driver, "memory", "memory.swappiness") == "10"
+    assert file(driver, "memory", "memory.use_hierarchy") == "1"
+    driver.update(resources(memory={"disableOOMKiller": False}))
+    assert file(driver, "memory", "memory.oom_control").startswith("oom_kill_disable 0\n")
+
+
+def test_real_time_that_the_group_above_lacks_is_told(driver: Driver) -> None:
+    """A new group has none to give, so whoever wants real time gives some to ``minirun`` first."""
+    driver.create()
+    if not Path(driver.dirs["cpu"], "cpu.rt_runtime_us").exists():
+        pytest.skip("missing feature: a kernel with real-time groups")
+    driver.apply(resources(cpu={"realtimePeriod": 500000}))
+    assert file(driver, "cpu", "cpu.rt_period_us") == "500000"
+    with pytest.raises(SyscallError, match=r"rt_runtime_us', '5000'\): EINVAL") as caught:
+        driver.update(resources(cpu={"realtimeRuntime": 5000}))
+    assert "the group above" in caught.value.hint
+
+
 def test_file_that_the_kernel_lacks_is_a_host_error(driver: Driver) -> None:
     driver.create()
     if Path(driver.dirs["blkio"], "blkio.leaf_weight").exists():
