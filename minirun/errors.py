@@ -21,6 +21,7 @@ Next: ``record.py``.
 from __future__ import annotations
 
 import errno as errno_names
+import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -127,6 +128,22 @@ class ScheduleError(MinirunError):
     def __init__(self, message: str, *, status: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.status = status
+
+
+def in_words(error: Exception) -> tuple[str, str]:
+    """Return an error's sentence and its hint, for whoever cannot raise it to where it is printed.
+
+    >>> in_words(FileNotFoundError(2, "No such file or directory", "/x"))
+    ('/x: no such file or directory', '')
+    """
+    if isinstance(error, MinirunError):
+        return error.message, error.hint
+    if not isinstance(error, OSError):
+        return str(error), ""
+    where = f"{error.filename}: " if error.filename else ""
+    is_full = error.errno == errno_names.ENOSPC
+    hint = "free some disk space: df -h shows where" if is_full else ""
+    return where + os.strerror(error.errno or 0).lower(), hint
 
 
 def take_back(error: BaseException, *undos: Callable[[], object]) -> None:

@@ -185,5 +185,13 @@ def _write(directory: int, name: str, question: bytes, program: bytes) -> None:
             os.close(file)
         os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as error:
+        _remove(directory, draft)
         if error.errno not in _NO_ROOM:
             raise HostError(f"seccomp cache: {draft}: {error.strerror}") from error
+
+
+def _remove(directory: int, draft: str) -> None:
+    try:
+        os.unlink(draft, dir_fd=directory)
+    except OSError:
+        return  # it was never made

@@ -19,7 +19,7 @@ from ..container.entry import EXITED
 from ..container.events import Event, EventLog
 from ..container.logs import LogWriter
 from ..descriptors import close_all_but
-from ..errors import MinirunError
+from ..errors import MinirunError, in_words
 from ..flags import PR_SET_NAME
 from . import after, frames, listen
 from .lean import FIRST_IDLE_S, shed
@@ -172,13 +172,13 @@ class Shim:
     def _give_up(self, error: Exception) -> NoReturn:
         """Tell the client and the record that there is no container."""
         code = error.exit_code if isinstance(error, MinirunError) else 125
-        hint = error.hint if isinstance(error, MinirunError) else ""
-        facts = {"error": str(error), "hint": hint, "exit_code": code}
+        said, hint = in_words(error)
+        facts = {"error": said, "hint": hint, "exit_code": code}
         try:
             if self.standby is not None:
                 self.standby.dismiss()
             record = self.place.store.set_state(
-                self.place.id, status=EXITED, exit_code=code, reason="error", error=str(error)
+                self.place.id, status=EXITED, exit_code=code, reason="error", error=said
             )
             if record.options.remove:
                 self.place.store.remove(self.place.id)

@@ -180,6 +180,17 @@ def test_a_full_disk_leaves_no_half_of_a_volume(cli: Cli, tmp_path: Path) -> Non
         ballast.unlink()
 
 
+def test_a_full_state_directory_starts_nothing(cli: Cli, tmp_path: Path) -> None:
+    with small_disk(cli, tmp_path / "disk") as (_, place):
+        full = replace(cli, root=place / "run")
+        fill(place)
+        said = full.fails("run", "--network", "none", str(cli.rootfs), "true")
+        assert said.startswith("minirun: no space left on device\nhint: free some disk space")
+        assert os.listdir(place / "run") == [".seccomp"]
+        assert os.listdir(place / "run/.seccomp") == []
+        assert not full("ps", "-aq").out
+
+
 def test_a_full_disk_is_no_matter_of_pausing(cli: Cli, tmp_path: Path) -> None:
     context = tmp_path / "context"
     context.mkdir()
