@@ -121,8 +121,9 @@ def need_swap_accounting(host: Host) -> None:
     """Refuse a swap limit that the kernel would not enforce.
 
     Raises:
-        HostError: swap accounting is off.
+        HostError: swap accounting is off, as it is without the memory controller.
     """
+    need_controller(host, "memory", "memory.swap")
     if not host.swap_accounting:
         raise HostError(
             "memory.swap cannot be limited: this kernel does not account swap",

@@ -248,6 +248,7 @@ def test_swap_without_accounting_is_refused_only_where_it_would_limit(host: Host
     ("given", "controller"),
     [
         ({"memory": {"limit": 64}}, "memory"),
+        ({"memory": {"limit": 64, "swap": 96}}, "memory"),
         ({"pids": {"limit": 64}}, "pids"),
         ({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, "hugetlb"),
         ({"rdma": {"x": {"hcaHandles": 1}}}, "rdma"),
@@ -257,7 +258,7 @@ def test_swap_without_accounting_is_refused_only_where_it_would_limit(host: Host
 def test_missing_controller_is_named(given: dict[str, Any], controller: str, host: Host) -> None:
     rest = {name: at for name, at in host.controllers.items() if name != controller}
     with pytest.raises(HostError, match=f"needs the {controller} controller") as caught:
-        lines(given, replace(host, controllers=rest))
+        lines(given, replace(host, controllers=rest, swap_accounting="memory" in rest))
     assert caught.value.hint
 
 
