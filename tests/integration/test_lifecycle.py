@@ -270,6 +270,15 @@ def test_bind_is_recursive_read_only_only_where_asked(lab: Lab) -> None:
         subprocess.run(["umount", source / "below"], check=True)
 
 
+@pytest.mark.parametrize(("options", "seen"), [([], ""), (["tmpcopyup"], "group\npasswd\n")])
+def test_tmpfs_begins_with_what_it_covers_where_asked(
+    lab: Lab, options: list[str], seen: str
+) -> None:
+    config = lab.config("ls", "/etc")
+    config["mounts"].append({"destination": "/etc", "type": "tmpfs", "options": options})
+    assert lab.run(config) == (0, seen)
+
+
 def test_namespaces_are_joined_by_path(lab: Lab) -> None:
     first = lab.container()
     lab.create(first, lab.config("sleep", "1000"))
