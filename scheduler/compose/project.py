@@ -12,10 +12,7 @@ from .fields import Section, refuse
 from .service import deployment_of
 
 _HINTS = (
-    (
-        "networks",
-        "replicas are reached through the gateway; every service sees every other by name",
-    ),
+    ("networks", "a service is reached through the gateway, also by another: give it an x-route"),
     ("configs", "use a bind volume or a secret"),
     ("include", "apply the files one after the other"),
     ("models", "build the model into the image"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 HINTS = (
     ("build", "build the image first and name it in image:"),
     ("depends_on", "no order is kept; give the other service a readiness probe and try again"),
-    ("networks", "replicas are reached through the gateway; services see each other by name"),
+    ("networks", "a service is reached through the gateway, also by another: give it an x-route"),
     ("network_mode", "replicas are reached through the gateway"),
     ("container_name", "there are several; the scheduler names them"),
     ("privileged", "a replica is isolated; there is no switch for it"),

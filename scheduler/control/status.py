@@ -115,10 +115,19 @@ def _service_state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
     if not desired and not entry.slots:
         return "idle", entry.scale.reason  # a rollout goes on when there is a replica to prove it
     if rollout.stage is not Stage.COMPLETE:
-        return "progressing", _trouble(entry) or rollout.reason
+        return "progressing", _trouble(entry) or rollout.reason or _trial(entry)
     if ready < desired:
         return "degraded", _trouble(entry) or f"{ready} of {desired} ready"
     return ("running", rollout.reason) if desired else ("idle", entry.scale.reason)
+
+
+def _trial(entry: Entry) -> str:
+    """Return what a canary is doing; "" where there is none."""
+    policy = entry.deployment.canary
+    if entry.rollout.stage is not Stage.CANARY or policy is None:
+        return ""
+    share = f"the canary gets {policy.weight}% of the requests"
+    return share if policy.auto_promote else f"{share} until it is promoted"
 
 
 def _job_state(entry: Entry) -> tuple[str, str]:

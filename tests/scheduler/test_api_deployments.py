@@ -257,6 +257,7 @@ def test_promote_ends_a_canary(lab: Lab) -> None:
     lab.put(status=200, canary={"weight": 10, "auto_promote": False}, environment={"v": "2"})
     lab.run()
     assert status(lab)["stage"] == "canary"
+    assert status(lab)["reason"] == "the canary gets 10% of the requests until it is promoted"
     lab.expect("POST", "deployments/web/promote")
     lab.run(10)
     assert (status(lab)["stage"], status(lab)["stable_revision"]) == ("complete", 2)
