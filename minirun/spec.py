@@ -174,13 +174,21 @@ class NetDevice(Record):
 
 
 class IntelRdt(Record):
-    __json__: ClassVar = {"clos_id": "closID"}
+    """A class of service; what ``enableCMT`` and ``enableMBM`` asked for became one in 1.3."""
+
+    __json__: ClassVar = {
+        "clos_id": "closID",
+        "enable_cmt": "enableCMT",
+        "enable_mbm": "enableMBM",
+    }
 
     clos_id: str = ""
     schemata: tuple[str, ...] = ()
     l3_cache_schema: str = ""
     mem_bw_schema: str = ""
     enable_monitoring: bool = False
+    enable_cmt: bool = False
+    enable_mbm: bool = False
 
 
 class MemoryPolicy(Record):

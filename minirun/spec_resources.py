@@ -61,7 +61,7 @@ class Cpu(Record):
 class Pids(Record):
     """-1 is unlimited; since 1.3 zero is a real limit."""
 
-    limit: I64
+    limit: I64 | None = None
 
 
 class WeightDevice(Record):

@@ -56,8 +56,9 @@ def check(resources: Resources, host: Host) -> None:
         _check_bandwidth(resources.cpu)
         _check_list("cpu.cpus", resources.cpu.cpus, host.online_cpus)
         _check_list("cpu.mems", resources.cpu.mems, host.online_nodes)
-    if resources.pids is not None and resources.pids.limit < UNLIMITED:
-        raise SpecError(f"{ROOT}.pids.limit", f"{resources.pids.limit} is negative")
+    limit = resources.pids.limit if resources.pids is not None else None
+    if limit is not None and limit < UNLIMITED:
+        raise SpecError(f"{ROOT}.pids.limit", f"{limit} is negative")
     for i, huge in enumerate(resources.hugepage_limits):
         if huge.page_size not in host.hugepage_sizes:
             raise HostError(

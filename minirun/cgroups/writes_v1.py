@@ -50,7 +50,7 @@ def v1_writes(resources: Resources, host: Host) -> tuple[Write, ...]:
         *(_network(resources.network) if resources.network else ()),
         *rdma(resources.rdma),
     ]
-    if resources.pids is not None:
+    if resources.pids is not None and resources.pids.limit is not None:
         found.append(Write("pids", "pids.max", number(resources.pids.limit)))
     for write in found:
         need_controller(host, write.controller, write.file)

@@ -55,7 +55,7 @@ def v2_writes(resources: Resources, host: Host) -> tuple[Write, ...]:
         *hugetlb(resources.hugepage_limits, host),
         *rdma(resources.rdma),
     ]
-    if resources.pids is not None:
+    if resources.pids is not None and resources.pids.limit is not None:
         found.append(Write("pids", "pids.max", number(resources.pids.limit)))
     found += _unified(resources.unified)  # last: it is the most exact thing one can say
     for write in found:

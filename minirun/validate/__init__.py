@@ -96,6 +96,9 @@ def _linux(linux: Linux, host: Host) -> None:
 def check_intel_rdt(rdt: IntelRdt, host: Host) -> None:
     """Refuse a class that could be anything but one directory, and a host without classes."""
     path = "$.linux.intelRdt"
+    for name, asked in (("enableCMT", rdt.enable_cmt), ("enableMBM", rdt.enable_mbm)):
+        if asked:
+            refuse(f"{path}.{name}", "runtime-spec 1.3 has no such property", "enableMonitoring")
     if host.rootless:
         refuse(path, "the processor's classes are root's alone", "leave it out, or run as root")
     if not host.resctrl:

@@ -106,6 +106,7 @@ BOTH: list[tuple[dict[str, Any], Lines, Lines]] = [
         [("cpuset.cpus", "0-3"), ("cpuset.mems", "0")],
         [("cpuset.cpus", "0-3"), ("cpuset.mems", "0")],
     ),
+    ({"pids": {}}, [], []),
     ({"pids": {"limit": 0}}, [("pids.max", "0")], [("pids.max", "0")]),
     ({"pids": {"limit": -1}}, [("pids.max", "max")], [("pids.max", "max")]),
     (

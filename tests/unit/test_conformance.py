@@ -89,6 +89,8 @@ REFUSED: dict[str, dict[str, dict[str, object]]] = {
     "linux.personality.flags": {
         "linux": {"personality": {"domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"]}}
     },
+    "linux.intelRdt.enableCMT": {"linux": {"intelRdt": {"enableCMT": True}}},
+    "linux.intelRdt.enableMBM": {"linux": {"intelRdt": {"enableMBM": True}}},
 }
 
 
