@@ -26,6 +26,7 @@ _COLUMNS = (
     ("CPU %", "CPUPerc"),
     ("MEM USAGE / LIMIT", "MemUsage"),
     ("MEM %", "MemPerc"),
+    ("NET I/O", "NetIO"),
     ("BLOCK I/O", "BlockIO"),
     ("PIDS", "PIDs"),
 )
@@ -86,6 +87,7 @@ def _row(before: Sample, now: Sample) -> dict[str, str]:
         "CPUPerc": f"{cpu:.2f}%",
         "MemUsage": f"{human_size(now.memory_bytes)} / {human_size(now.memory_limit_bytes)}",
         "MemPerc": f"{100 * now.memory_bytes / limit:.2f}%",
+        "NetIO": f"{human_size(now.received_bytes)} / {human_size(now.sent_bytes)}",
         "BlockIO": f"{human_size(now.read_bytes)} / {human_size(now.written_bytes)}",
         "PIDs": str(now.pids),
         "MemPeak": human_size(now.memory_peak_bytes),

@@ -102,11 +102,14 @@ def disk_free(chosen: str, *, verbose: bool) -> int:
         from .image_group import show_usage
 
         return show_usage(chosen)
+    from ..engine.prune import in_use
     from ..engine.status import everything, is_up
     from ..engine.usage import writable_bytes
+    from ..image.usage import unused_bytes
 
     home = default_home()
     images = home.images.df()
+    idle = images.reclaimable_bytes + unused_bytes(home.images, in_use(home))
     records = everything(home)
     sizes = {record.id: writable_bytes(home, record) for record in records}
     volumes = {
@@ -115,8 +118,7 @@ def disk_free(chosen: str, *, verbose: bool) -> int:
     used = {name for record in records for name in record.volumes.values()}
     ended = sum(sizes[record.id] for record in records if not is_up(record))
     rows = [
-        _usage("Images", images.images, images.blob_bytes + images.layer_bytes,
-               images.reclaimable_bytes),
+        _usage("Images", images.images, images.blob_bytes + images.layer_bytes, idle),
         _usage("Containers", len(records), sum(sizes.values()), ended),
         _usage("Local Volumes", len(volumes), sum(volumes.values()),
                sum(size for name, size in volumes.items() if name not in used)),

@@ -32,6 +32,8 @@ class Sample(Record):
     pids: int = 0
     read_bytes: int = 0
     written_bytes: int = 0
+    received_bytes: int = 0
+    sent_bytes: int = 0
 
 
 def sample(home: Home, record: ContainerRecord) -> Sample:
@@ -44,6 +46,7 @@ def sample(home: Home, record: ContainerRecord) -> Sample:
     except (MinirunError, OSError):  # it ended while we looked
         return Sample(record.id, record.name, time.monotonic_ns())
     memory = used.memory
+    received, sent = _traffic(record.state.pid) if record.state.attachment.ip else (0, 0)
     return Sample(
         record.id,
         record.name,
@@ -56,7 +59,20 @@ def sample(home: Home, record: ContainerRecord) -> Sample:
         pids=used.pids.current,
         read_bytes=sum(device.read_bytes for device in used.io),
         written_bytes=sum(device.write_bytes for device in used.io),
+        received_bytes=received,
+        sent_bytes=sent,
     )
+
+
+def _traffic(pid: int) -> tuple[int, int]:
+    """Return the bytes that came and went, over all interfaces but lo. See: proc_pid_net(5)."""
+    try:
+        with open(f"/proc/{pid}/net/dev", encoding="ascii") as file:
+            lines = [line.replace(":", " ").split() for line in file.readlines()[2:]]
+    except OSError:
+        return 0, 0  # it ended while we looked
+    counted = [fields for fields in lines if fields[0] != "lo"]
+    return sum(int(fields[1]) for fields in counted), sum(int(fields[9]) for fields in counted)
 
 
 def writable_bytes(home: Home, record: ContainerRecord) -> int:

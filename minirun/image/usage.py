@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
 
 from ..record import Record
 from . import blobs
@@ -45,6 +46,19 @@ def image_usage(store: Store) -> list[ImageUsage]:
         unique = sum(sizes[part] for part in parts[image.id] if users[part] == 1)
         rows.append(ImageUsage(image, unique, shared))
     return sorted(rows, key=lambda row: -row.total_bytes)
+
+
+def unused_bytes(store: Store, in_use: Collection[str]) -> int:
+    """Return what only images take that no container needs.
+
+    Args:
+        store: the images.
+        in_use: digests that containers need, their images' ids among them.
+    """
+    images = store.images()
+    idle = {part for image in images if image.id not in in_use for part in _parts(image)}
+    needed = {part for image in images if image.id in in_use for part in _parts(image)}
+    return sum(_size(store.root, *part) for part in idle - needed)
 
 
 def _parts(image: Image) -> set[tuple[str, str]]:

@@ -370,6 +370,7 @@ def test_looking_at_a_container(cli: Cli) -> None:
     assert "sleep 1000" in cli("top", "web").out
     sample = json.loads(cli("stats", "--no-stream", "--format", "json", "web").out)
     assert sample["PIDs"] == "1"
+    assert sample["NetIO"] == "0B / 0B"
     told = cli("inspect", "--kernel", "web").out
     assert "CAP_CHOWN" in told
     assert "seccomp          filter" in told
