@@ -39,13 +39,21 @@ _COLUMNS = (
 
 @click.command()
 @click.option("-q", "--quiet", is_flag=True, help="Ids only.")
+@click.option("-a", "--all", is_flag=True, expose_value=False, help="They always are: docker's.")
+@click.option("--digests", is_flag=True, help="Show the digests of manifests.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids.")
 @click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE",
               help="By dangling, label, until, before, since or reference.")  # fmt: skip
 @format_option
 @click.argument("name", required=False, default="")
 def images_command(
-    name: str, chosen: str, *, filters: tuple[str, ...], quiet: bool, no_trunc: bool
+    name: str,
+    chosen: str,
+    *,
+    filters: tuple[str, ...],
+    quiet: bool,
+    digests: bool,
+    no_trunc: bool,
 ) -> int:
     """List images."""
     from ..image.select import LIST_KEYS, matching
@@ -56,7 +64,8 @@ def images_command(
         rows += [row for row in _rows(image, whole=no_trunc) if _is_named(row, name)]
     if quiet:
         rows = list({row["ID"]: row for row in rows}.values())
-    show(rows, _COLUMNS, chosen, quiet="ID" if quiet else "")
+    columns = (*_COLUMNS[:2], ("DIGEST", "Digest"), *_COLUMNS[2:]) if digests else _COLUMNS
+    show(rows, columns, chosen, quiet="ID" if quiet else "")
     return 0
 
 
@@ -75,6 +84,7 @@ def _rows(image: Image, *, whole: bool) -> list[dict[str, Any]]:
             {
                 "Repository": repository or name,
                 "Tag": tag if repository else "",
+                "Digest": image.descriptor.digest,
                 "ID": image.id if whole else image.id.removeprefix("sha256:")[:12],
                 "CreatedAt": image.config.created,
                 "CreatedSince": ago(image.config.created),

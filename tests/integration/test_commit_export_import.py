@@ -340,6 +340,10 @@ def test_usage_counts_what_is_shared(cli: Cli) -> None:
     assert "6" in rows["high:latest"]["UniqueSize"]
     assert rows["low:latest"]["Containers"] == 1
     assert "UNIQUE SIZE" in cli("system", "df", "-v").out
+    # "two" was started from the lower one: of the other, its own layer can be had back.
+    free = json.loads(cli("system", "df", "--format", "json").out.splitlines()[0])["Reclaimable"]
+    assert free == rows["high:latest"]["UniqueSize"]
+    assert cli("images", "-a", "--digests").out.count(" sha256:") == 2
 
 
 def test_prune_takes_filters(cli: Cli) -> None:
