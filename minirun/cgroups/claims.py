@@ -76,7 +76,7 @@ class Claim:
 
 def _open(directory: str) -> int:
     """Return a descriptor of what is locked in a group; -1 where there is no group."""
-    for name in _PRIVATE:
+    for name in _PRIVATE if directory else ():
         try:
             return os.open(f"{directory}/{name}", os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
