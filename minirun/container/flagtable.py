@@ -189,7 +189,7 @@ REFUSED = {
     "kernel_memory": "the kernel removed it; limit memory with -m",
     "link_local_ip": "the bridge gives one address",
     "ip6": "the bridge carries IPv4 only",
-    "disable_content_trust": "images are not signed here",
+    "disable_content_trust": "a policy says whose signatures count: see docs/images.md",
     "use_api_socket": "mount the socket with -v",
     "cpu_count": "it exists on another system only",
     "cpu_percent": "it exists on another system only",
