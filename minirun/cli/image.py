@@ -196,9 +196,10 @@ def _to_save(store: Store, names: tuple[str, ...]) -> list[Image]:
     found: dict[str, Image] = {}
     for name in names:
         image = store.resolve(name)
-        before = found[image.id].names if image.id in found else ()
+        key = image.descriptor.digest
+        before = found[key].names if key in found else ()
         asked = [one for one in image.names if one == _full(store, name) and one not in before]
-        found[image.id] = replace(image, names=(*before, *asked))
+        found[key] = replace(image, names=(*before, *asked))
     return list(found.values())
 
 

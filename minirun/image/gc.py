@@ -75,10 +75,11 @@ def _reachable(root: str) -> Iterator[str]:
     from .model import ImageConfig
 
     for image_id, named in names.group(read_index(root).manifests).items():
-        manifest = read_document(root, Manifest, named.descriptor.digest)
         config = read_document(root, ImageConfig, image_id)
-        yield from (named.descriptor.digest, image_id, *config.rootfs.diff_ids)
-        yield from (layer.digest for layer in manifest.layers)
+        yield from (image_id, *config.rootfs.diff_ids)
+        for digest in {one.digest for one in named.manifests.values()}:
+            yield digest
+            yield from (layer.digest for layer in read_document(root, Manifest, digest).layers)
 
 
 def _sweep(root: str, needed: set[str], trash: str) -> Freed:

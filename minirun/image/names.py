@@ -26,53 +26,71 @@ _ANNOTATIONS_LIMIT = 1 << 16
 
 
 class Named(Record):
-    """The manifest of an image, and the names that lead to it; with ``@`` they have a digest."""
+    """The names that lead to an image, each with the manifest it stands for.
 
-    descriptor: Descriptor
-    names: tuple[str, ...]
+    Two manifests of one image differ in annotations, or in how the layers are compressed.
+
+    Args:
+        manifests: by name, the one put last at the end; the name "" where an image has no other.
+            A name with ``@`` has a digest.
+    """
+
+    manifests: Mapping[str, Descriptor]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names; empty for an image without one."""
+        return tuple(name for name in self.manifests if name)
+
+    def descriptor(self, name: str = "") -> Descriptor:
+        """Return the manifest of a name; of the image, where it is called by its id."""
+        return self.manifests.get(name) or [*self.manifests.values()][-1]
 
 
 def group(entries: Iterable[Descriptor]) -> dict[str, Named]:
     """Return {image id: Named}, in the order of the index."""
-    groups: dict[str, Named] = {}
+    groups: dict[str, dict[str, Descriptor]] = {}
     for entry in entries:
-        name = entry.annotations.get(REF_NAME, "")
         image_id = entry.annotations.get(IMAGE_ID, entry.digest)
-        before = groups[image_id].names if image_id in groups else ()
         bare = replace(entry, annotations=_without_marks(entry.annotations))
-        groups[image_id] = Named(bare, (*before, name) if name else before)
-    return groups
+        groups.setdefault(image_id, {})[entry.annotations.get(REF_NAME, "")] = bare
+    return {image_id: Named(manifests) for image_id, manifests in groups.items()}
 
 
 def ungroup(groups: dict[str, Named]) -> tuple[Descriptor, ...]:
     """Return the entries again."""
     return tuple(
-        _entry(named.descriptor, name, image_id)
+        _entry(descriptor, name, image_id)
         for image_id, named in groups.items()
-        for name in named.names or ("",)
+        for name, descriptor in named.manifests.items()
     )
 
 
 def put(
     groups: dict[str, Named], image_id: str, descriptor: Descriptor, names: Iterable[str]
 ) -> dict[str, Named]:
-    """Give names to an image, taking them away from whoever had them."""
-    new = tuple(names)
-    left = {
-        other: Named(named.descriptor, tuple(n for n in named.names if n not in new))
-        for other, named in groups.items()
-    }
-    before = left[image_id].names if image_id in left else ()
-    return {**left, image_id: Named(descriptor, tuple(dict.fromkeys((*before, *new))))}
+    """Give names to an image, taking them away from whoever had them.
+
+    Names that the image has already go on to stand for the manifest they stood for.
+    """
+    new = dict.fromkeys(names, descriptor)
+    left = {other: Named(_without(named, new)) for other, named in groups.items()}
+    before = _without(groups[image_id], new) if image_id in groups else {"": descriptor}
+    kept = {name: one for name, one in before.items() if name or not new}
+    return {**left, image_id: Named({**kept, **new})}
+
+
+def _without(named: Named, gone: Iterable[str]) -> dict[str, Descriptor]:
+    """Return the manifests of the names that are left; an image without names stays."""
+    left = {name: one for name, one in named.manifests.items() if name not in set(gone)}
+    return left or {"": named.descriptor()}
 
 
 def take(groups: dict[str, Named], image_id: str, names: Iterable[str]) -> dict[str, Named]:
     """Take names away from an image, and the image itself with its last one."""
-    gone = set(names)
-    named = groups[image_id]
-    left = tuple(name for name in named.names if name not in gone)
+    left = _without(groups[image_id], names)
     rest = {other: named for other, named in groups.items() if other != image_id}
-    return {**rest, image_id: Named(named.descriptor, left)} if left else rest
+    return rest if "" in left else {**rest, image_id: Named(left)}
 
 
 def find(groups: dict[str, Named], full_name: str) -> str:

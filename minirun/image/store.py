@@ -73,7 +73,7 @@ class Store:
         found = []
         for image_id, named in self._groups().items():
             with self._unless_removed(image_id):
-                found.append(self._image(image_id, named))
+                found.append(self._image(image_id, named, named.descriptor()))
         return sorted(found, key=lambda image: image.config.created, reverse=True)
 
     def resolve(self, text: str) -> Image:
@@ -85,7 +85,9 @@ class Store:
         groups = self._groups()
         image_id = self._find(text, groups)
         with self._unless_removed(image_id):
-            return self._image(image_id, groups[image_id])
+            named = groups[image_id]
+            descriptor = named.descriptor(self.name(text) if _may_be_name(text) else "")
+            return self._image(image_id, named, descriptor)
         raise _not_found(text, self._groups())
 
     def name(self, text: str) -> str:
@@ -186,7 +188,7 @@ class Store:
             groups = names.group(read_index(self.root).manifests)
             entries = names.ungroup(names.put(groups, image_id, descriptor, new_names))
             write_index(self.root, entries)
-        return self._image(image_id, names.group(entries)[image_id])
+        return self._image(image_id, names.group(entries)[image_id], descriptor)
 
     def gc(self, in_use: Callable[[], Iterable[str]] = tuple) -> Freed:
         """Remove what no image, no running operation and no container needs.
@@ -234,13 +236,13 @@ class Store:
             if image_id in self._groups():
                 raise
 
-    def _image(self, image_id: str, named: Named) -> Image:
+    def _image(self, image_id: str, named: Named, descriptor: Descriptor) -> Image:
         return Image(
             image_id,
             tuple(sorted(name for name in named.names if "@" not in name)),
             tuple(sorted(name for name in named.names if "@" in name)),
-            named.descriptor,
-            read_document(self.root, Manifest, named.descriptor.digest),
+            descriptor,
+            read_document(self.root, Manifest, descriptor.digest),
             read_document(self.root, ImageConfig, image_id),
             self.root,
         )
@@ -248,8 +250,7 @@ class Store:
     def _find(self, text: str, groups: dict[str, Named]) -> str:
         """Return the id for a name or an id: a name wins, as with Docker."""
         prefix = text.removeprefix("sha256:")
-        is_name = prefix == text and len(text) != _ID_LENGTH
-        if is_name and (image_id := names.find(groups, self.name(text))):
+        if _may_be_name(text) and (image_id := names.find(groups, self.name(text))):
             return image_id
         if prefix and _HEX.issuperset(prefix):
             ids = [i for i in groups if i.startswith(f"sha256:{prefix}")]
@@ -258,6 +259,11 @@ class Store:
             if ids:
                 return ids[0]
         raise _not_found(text, groups)
+
+
+def _may_be_name(text: str) -> bool:
+    """Return False for what can only be an id: it would not be a legal name."""
+    return not text.startswith("sha256:") and len(text) != _ID_LENGTH
 
 
 def _not_found(text: str, groups: dict[str, Named]) -> NoSuchImage:

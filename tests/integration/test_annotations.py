@@ -61,6 +61,20 @@ def test_build_puts_annotations_where_they_are_asked_for(cli: Cli, built: str) -
     assert json.loads(shown_labels) == {"kept": "here"}
 
 
+def test_two_names_of_one_image_keep_what_was_said_of_each(
+    cli: Cli, built: str, tmp_path: Path
+) -> None:
+    context = str(tmp_path / "context")
+    cli("build", "-q", "-t", "other:1", "--label", "kept=here", "--annotation", "b=2", context)
+    ids = cli("image", "inspect", "-f", "{{.Id}}", built, "other:1").out.split()
+    assert ids[0] == ids[1]
+    assert shown(cli, built) == (SAID, {"kind": "model"})
+    assert shown(cli, "other:1") == ({"b": "2"}, {})
+    cli("rmi", "other:1")
+    assert shown(cli, ids[0])[0] == SAID
+    cli("image", "verify", built)
+
+
 @pytest.mark.parametrize("flags", [(), ("--oci",)])
 def test_save_and_load_keep_annotations(
     cli: Cli, built: str, tmp_path: Path, flags: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minirun.image import names
 from minirun.image.model import OCI_MANIFEST, Descriptor
+from minirun.record import replace
 
 A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 MANIFEST_A = Descriptor(OCI_MANIFEST, "sha256:" + "1" * 64, 1)
@@ -31,6 +32,15 @@ def test_put_takes_the_name_from_who_had_it_and_leaves_the_image() -> None:
 
 def test_put_again_changes_nothing() -> None:
     assert _names(names.put(_two(), A, MANIFEST_A, ["x:2"])) == _names(_two())
+
+
+def test_each_name_keeps_its_own_manifest() -> None:
+    other = replace(MANIFEST_A, digest="sha256:" + "3" * 64, annotations={"a": "b"})
+    named = names.group(names.ungroup(names.put(_two(), A, other, ["x:2", "x:3"])))[A]
+    assert named.names == ("x:1", "x:2", "x:3")
+    assert named.descriptor("x:1") == MANIFEST_A
+    assert named.descriptor("x:2") == named.descriptor("x:3") == named.descriptor() == other
+    assert names.put(_two(), A, other, [])[A].descriptor() == MANIFEST_A
 
 
 def test_take_removes_the_image_with_its_last_name() -> None:
