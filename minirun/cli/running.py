@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from ..container.entry import ContainerRecord
     from ..container.options import RunOptions
     from ..engine.home import Home
-    from ..engine.images import Target
     from ..engine.start import Session
     from ..image.arrival import Event
     from ..image.build_progress import Board
@@ -48,8 +47,8 @@ def run(line: Line, *, only_create: bool = False) -> int:
         require(interactive=options.interactive, tty=options.tty)
     _check_cidfile(options)
     home = default_home()
-    target = resolve(home, line.image, _progress_of(own), _obtain(own, options.platform))
-    _say_what_it_is(target, quiet=bool(own["quiet"]))
+    obtain = _obtain(own, options.platform)
+    target = resolve(home, line.image, _progress_of(own), obtain, None if own["quiet"] else _say)
     signals.hold()
     try:
         record = create(home, options, target)
@@ -151,10 +150,10 @@ def _let_go() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals.ENDING)
 
 
-def _say_what_it_is(target: Target, *, quiet: bool) -> None:
+def _say(why: str) -> None:
     """Tell a person what IMAGE was taken for; a script that names an image hears nothing."""
-    if not quiet and sys.stderr is not None and sys.stderr.isatty():
-        sys.stderr.write(f"{target.why}\n")
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"{why}\n")
 
 
 def _progress_of(own: dict[str, Any]) -> Callable[[], Board]:

@@ -56,6 +56,7 @@ def resolve(
     text: str,
     progress: Callable[[], Board | None] | None = None,
     how: Obtain | None = None,
+    told: Callable[[str], object] | None = None,
 ) -> Target:
     """Return what ``text`` stands for; builds, loads or pulls it first where that is needed.
 
@@ -64,12 +65,15 @@ def resolve(
         text: a directory, an archive or the name of an image.
         progress: makes the listener of a build, when there is one.
         how: whether and how an image is pulled; None pulls one that is missing.
+        told: called with what it was taken for, before that is built or loaded.
 
     Raises:
         ImageError: there is no such thing, or it is nothing that can be run.
     """
     found = sniff(text)
     path = os.path.abspath(text)
+    if told:
+        told(found.why)
     if found.kind == ROOTFS:
         return Target(text, found.why, lowers=(path,))
     if found.kind == OCI_BUNDLE:

@@ -136,6 +136,16 @@ def test_terminal_is_one_and_hears_keys(cli: Cli) -> None:
     assert terminal.end() == 5
 
 
+def test_terminal_is_told_what_image_was_taken_for_before_it_is_built(
+    cli: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCMD ["/nothing"]\n')
+    terminal = Terminal(cli, "run", "--rm", "--network", "none", str(tmp_path))
+    seen = terminal.until(b"find-executable failed")
+    assert terminal.end() == 127
+    assert b"has a Dockerfile, so it is built first" in seen.partition(b"FROM scratch")[0]
+
+
 def test_terminal_passes_control_c_to_the_program(cli: Cli) -> None:
     script = "trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 1; done"
     words = ("run", "--rm", "-it", "--network", "none", str(cli.rootfs), "sh", "-c", script)
