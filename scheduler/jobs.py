@@ -126,7 +126,9 @@ def _all_drained(entry: Entry, why: str, tick: Tick) -> Entry:
 def _filled(entry: Entry, tick: Tick, space: Space) -> Entry:
     """Start as many as may run at a time and are still needed."""
     job, run = job_of(entry), entry.run
-    if not run.number or run.outcome or entry.deployment.paused:
+    # What is held of a cron is its schedule: a run that was begun, or asked for, goes on.
+    is_held = entry.deployment.paused and entry.deployment.kind is Kind.JOB
+    if not run.number or run.outcome or is_held:
         return replace(entry, pending="") if entry.pending else entry
     active = sum(slot.state is not State.DRAINING for slot in entry.slots)
     missing = min(job.parallelism, job.completions - run.succeeded) - active

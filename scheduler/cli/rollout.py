@@ -146,8 +146,11 @@ def _ended(now: Mapping[str, Any], target: int) -> bool | None:
         return False
     if state["state"] == "failed":
         complain(f"{name}: {one_line(state['reason'])}", f"minisched describe {name} shows more")
-    if state["state"] == "idle" and now["spec"]["kind"] == "job":
+    kind = now["spec"]["kind"]
+    if state["state"] == "idle" and kind == "job":
         return None  # it is about to begin
+    if state["state"] == "paused" and kind != "service":
+        return True  # nothing begins by itself
     return _ENDS.get(state["state"])
 
 

@@ -131,13 +131,14 @@ def _trial(entry: Entry) -> str:
 
 
 def _job_state(entry: Entry) -> tuple[str, str]:
-    run = entry.run
+    run, is_cron = entry.run, entry.deployment.kind is Kind.CRON
+    is_going = bool(run.number) and not run.outcome
+    if entry.deployment.paused and not (is_going if is_cron else run.outcome):
+        return "paused", "resume it to go on"
     if run.outcome:
         if run.outcome == "succeeded":
             return "done", ""
         return "failed", f"run {run.number}: {run.succeeded} succeeded, {run.failed} failed"
-    if entry.deployment.paused:
-        return "paused", "resume it to go on"
     return ("progressing", _trouble(entry)) if run.number else ("idle", "no run yet")
 
 

@@ -141,10 +141,10 @@ def test_apply_passes_on_which_field_was_refused(sched: Desk) -> None:
 
 def test_diff_shows_each_field_and_says_so_by_its_code(sched: Desk) -> None:
     compose()
-    said = sched("diff", code=1).splitlines()
-    assert said[0] == "web (created, revision 1)"
-    assert '  + /image: "good"' in said
-    assert not [line for line in said if line.startswith("  -")], "there is nothing to take away"
+    new = sched("diff", code=1).splitlines()
+    assert new[0] == "web (created, revision 1)"
+    assert '  + /image: "good"' in new
+    assert not [line for line in new if line.startswith("  -")], "there is nothing to take away"
     running(sched)
     assert sched("diff") == ""
     compose("slow", 3)
@@ -402,6 +402,16 @@ def test_job_runs_to_its_end(sched: Desk) -> None:
         ["1", "succeeded"],
     ]
     assert sched.rows("cron", "list") == []
+
+
+def test_paused_cron_says_so_and_nobody_waits_for_it(sched: Desk) -> None:
+    service = 'image: task, x-cron: {schedule: "0 3 * * *"}, x-paused: true'
+    Path("compose.yaml").write_text(f"services: {{night: {{{service}}}}}")
+    assert "night: paused" in sched("apply", "--wait")
+    assert "night run 1 succeeded" in sched("job", "run", "night", "--wait")
+    assert sched.rows("cron", "list")[0][6] == "paused"
+    sched("rollout", "resume", "night")
+    assert sched.rows("cron", "list")[0][6] != "paused"
 
 
 def test_job_that_fails_says_how_often(sched: Desk) -> None:
