@@ -119,6 +119,19 @@ def _rolling(entry: Entry, now: float) -> Entry:
     return replace(entry, rollout=begun)
 
 
+def restarted(entry: Entry, token: str, now: float, cause: str = "") -> Entry:
+    """Return the entry on its way to a revision that differs in its token alone.
+
+    It needs no canary where the template is the one that works already.
+    """
+    template = replace(entry.deployment.template, restart_token=token)
+    is_known = entry.rollout.target == entry.rollout.stable
+    entry = applied(entry, replace(entry.deployment, template=template), now, cause)
+    if not is_known:
+        return entry
+    return replace(entry, rollout=replace(entry.rollout, stage=Stage.PROGRESSING))
+
+
 def rolled_back(entry: Entry, now: float, to: int | None = None) -> Entry:
     """Return the entry on its way to an earlier revision, without a canary: it is known.
 

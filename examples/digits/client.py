@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("address", help="where the gateway answers, as http://127.0.0.1:8000")
     parser.add_argument("--seconds", type=float, default=10.0)
-    parser.add_argument("--clients", type=int, default=16, help="how many ask at a time")
+    parser.add_argument("--clients", type=int, default=32, help="how many ask at a time")
     chosen = parser.parse_args()
 
     sched = Client()

@@ -233,9 +233,7 @@ def restart(control: Control, name: str, request: Request) -> Written:
     def change(entry: Entry) -> Entry:
         if entry.deployment.kind is not Kind.SERVICE:
             raise ScheduleError(f"{name} is a {entry.deployment.kind}", status=409, hint="run it")
-        template = replace(entry.deployment.template, restart_token=token)
-        deployment = replace(entry.deployment, template=template)
-        return apply.applied(entry, deployment, control.clock(), f"restarted by {request.by}")
+        return apply.restarted(entry, token, control.clock(), f"restarted by {request.by}")
 
     return edit(control, name, "restart-requested", change, request)
 

@@ -209,6 +209,21 @@ def test_rollback_by_hand_needs_no_canary() -> None:
     assert world.entry().rollout.target == 1
 
 
+def test_restart_needs_no_canary_where_the_template_is_known() -> None:
+    world = canaried("good:2")
+    assert world.entry().rollout.stable == 2
+    world.store.update("web", lambda e: apply.restarted(e, "again", world.clock.now))
+    assert world.entry().rollout.stage is Stage.PROGRESSING
+    world.run_until(lambda: world.entry().rollout.stable == 3)
+
+
+def test_restart_of_a_canary_is_no_promotion() -> None:
+    world = canaried("good:2", auto_promote=False)
+    world.store.update("web", lambda e: apply.restarted(e, "again", world.clock.now))
+    assert world.entry().rollout.stage is Stage.CANARY
+    assert world.entry().rollout.stable == 1
+
+
 def test_canary_waits_for_a_person() -> None:
     world = canaried("good:2", auto_promote=False)
     assert world.entry().rollout.stage is Stage.CANARY

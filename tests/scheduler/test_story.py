@@ -90,7 +90,7 @@ def _heals(lab: Lab) -> None:
 
 
 def _scales_out(lab: Lab) -> None:
-    assert "scaled: 3 to " in _load(lab, "--seconds", "8", "--clients", "32")
+    assert "scaled: 3 to " in _load(lab, "--seconds", "8")
 
 
 def _rolls_back(lab: Lab) -> None:
