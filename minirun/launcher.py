@@ -43,14 +43,14 @@ def preload() -> None:
     """Import what a start will need, then move it out of the collector's way."""
     import encodings.ascii
 
-    from . import creation, deletion, execute, lifecycle, network, seccomp
+    from . import creation, deletion, execute, lifecycle, lock, network, seccomp, starting
     from .cgroups import disabled, v1, v2
     from .container import removal, volumes
     from .seccomp import library
     from .shim import ending, health, run
 
-    del creation, deletion, execute, lifecycle, network, seccomp, disabled, v1, v2, removal
-    del volumes, library, ending, health, run, encodings
+    del creation, deletion, execute, lifecycle, lock, network, seccomp, starting, disabled, v1, v2
+    del removal, volumes, library, ending, health, run, encodings
     gc.collect()
     gc.freeze()
 

@@ -9,19 +9,18 @@ Only ``creating`` and ``created`` are ever written down. Whether a container run
 stopped is asked of the kernel each time, so no command that was killed half way can leave a status
 behind that is not true: init holds the start FIFO open exactly as long as it waits.
 
-See: runtime.md, Lifecycle. Next: ``creation.py``, ``deletion.py``; for ``exec``, ``execute.py``.
+See: runtime.md, Lifecycle. Next: ``creation.py``, ``starting.py``, ``deletion.py``; ``execute.py``.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import select
 
 from .cgroups import open_driver
-from .errors import MinirunError, StateError
+from .errors import StateError
 from .record import Record, replace
-from .state import Directory, State, hook_state, is_alive
+from .state import Directory, State, is_alive
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -161,14 +160,15 @@ class Container:
         could not be executed leaves the container behind, as it does with ``start``.
         """
         from .creation import Creation
+        from .starting import await_program, run_poststart
 
         creation = Creation(self, spec, request)
         fds = creation.run(attach, observe, meanwhile, at_once=True)
         try:
-            _raise_if_told(_report(creation.result_fd))
+            await_program(creation.result_fd)
         finally:
             os.close(creation.result_fd)
-        self._run_hooks("poststart")
+        run_poststart(self)
         return fds
 
     def plan(self, spec: Spec, request: Request) -> tuple[Plan, Setting]:
@@ -186,51 +186,9 @@ class Container:
             StateError: it is not waiting.
             MinirunError: the program could not be executed; exit code 126 or 127.
         """
-        with self.directory.lock():
-            state = self.state()
-            if state.status != "created":
-                raise StateError(
-                    f"cannot start a container in the {state.status} state",
-                    hint="only a created container can be started, and only once",
-                )
-            _raise_if_told(self._give_the_word())
-        self._run_hooks("poststart")
+        from .starting import start
 
-    def _give_the_word(self) -> bytes:
-        """Write the byte that init waits for; return what went wrong before execve, or b""."""
-        result = os.open(self.directory.file("result"), os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            start = os.open(self.directory.file("start"), os.O_WRONLY | os.O_NONBLOCK)
-            try:
-                os.write(start, b"s")
-            finally:
-                os.close(start)
-            return _report(result)
-        except OSError as error:
-            if error.errno not in (errno.ENXIO, errno.EPIPE):
-                raise
-            raise StateError(
-                "cannot start a container whose process was killed",
-                hint="delete it, and create it again",
-            ) from error
-        finally:
-            os.close(result)
-
-    def _run_hooks(self, kind: str) -> None:
-        """Run poststart hooks; one that fails ends the container (runtime-spec 1.3)."""
-        hooks = self.directory.read_hooks(kind)
-        if not hooks:
-            return
-        from .hooks import run_hooks
-
-        state = replace(self.directory.read(), status="running")
-        try:
-            run_hooks(kind, hooks, hook_state(state))
-        except MinirunError:
-            from .deletion import kill_everything
-
-            kill_everything(self, state)
-            raise
+        start(self)
 
     def kill(self, signum: int, *, everybody: bool = False) -> None:
         """Send a signal to init, or to every process of the container.
@@ -293,22 +251,6 @@ class Container:
         from .deletion import delete  # nobody else needs it
 
         delete(self, force=force)
-
-
-def _report(result_fd: int) -> bytes:
-    """Wait until init is its program, or is no more; return what went wrong before, or b""."""
-    poll = select.poll()
-    poll.register(result_fd, select.POLLIN)
-    poll.poll()
-    return os.read(result_fd, 65536)
-
-
-def _raise_if_told(report: bytes) -> None:
-    """Raise what init has reported, if it has."""
-    if report:
-        from .runner import revive_late
-
-        raise revive_late(report)
 
 
 def containers(root: str, host: Host) -> list[State]:

@@ -4,18 +4,17 @@
     <root>/<id>/config.json    the spec as it was at create; the bundle may change
     <root>/<id>/start          FIFO: one byte from ``start`` to init
     <root>/<id>/result         FIFO: why there is no program, from init to ``start``
-    <root>/<id>/lock           held while an operation is under way
+    <root>/<id>/lock           ``lock.py``: held while an operation is under way
 
 The directory is below /run, so it is gone after a reboot, as the processes are. A pid is kept with
 its start time, because a number alone may meanwhile belong to somebody else.
 
-See: runtime.md, State; proc(5), /proc/pid/stat. Next: ``lifecycle.py``.
+See: runtime.md, State; proc(5), /proc/pid/stat. Next: ``lock.py``; then ``lifecycle.py``.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from .lock import Lock
     from .spec import Hook, Spec
 
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
@@ -129,6 +129,8 @@ class Directory:
         Args:
             claim: make the directory when there is none, as ``create`` does.
         """
+        from .lock import Lock  # who only looks takes none
+
         return Lock(self.path, claim=claim)
 
     def remove(self) -> None:
@@ -157,61 +159,6 @@ class Directory:
         for name in sorted(names, key=lambda n: n == "state.json"):
             if name != "lock":
                 _remove(self.file(name))
-
-
-class Lock:
-    """An advisory lock on a file, released even by kill -9. See: flock(2)."""
-
-    def __init__(self, directory: str, *, claim: bool) -> None:
-        self._directory = directory
-        self._claim = claim
-        self._fd = -1
-
-    def __enter__(self) -> Lock:
-        """Wait for the lock.
-
-        Raises:
-            NotFoundError: the container's directory is gone.
-            StateError: it cannot be made.
-        """
-        while True:
-            try:
-                self._fd = self._open()
-            except (FileNotFoundError, NotADirectoryError) as error:
-                if self._claim and isinstance(error, FileNotFoundError):
-                    continue  # removed between our mkdir and our open
-                raise self._not_found() from error
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            if os.fstat(self._fd).st_nlink:
-                return self
-            os.close(self._fd)  # what we waited for was the removal
-            if not self._claim:
-                raise self._not_found()
-
-    def _open(self) -> int:
-        flags = os.O_RDWR | os.O_CLOEXEC
-        if self._claim:
-            self._make_directory()
-            flags |= os.O_CREAT
-        return os.open(f"{self._directory}/lock", flags, 0o600)
-
-    def _make_directory(self) -> None:
-        try:
-            os.makedirs(self._directory, 0o711, exist_ok=True)
-        except OSError as error:
-            raise StateError(
-                f"{self._directory}: {os.strerror(error.errno or 0).lower()}",
-                hint="the state root must be writable: --root or MINIRUN_ROOT moves it",
-            ) from error
-
-    def _not_found(self) -> NotFoundError:
-        name = self._directory.rpartition("/")[2]
-        return NotFoundError(f"container {name}: container does not exist")
-
-    def __exit__(self, *_exception: object) -> None:
-        """Let the next one in, even if a process that we forked has the descriptor too."""
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-        os.close(self._fd)
 
 
 def check_id(container_id: str) -> None:

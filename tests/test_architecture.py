@@ -29,6 +29,8 @@ LAYERS = (
     {"runner"},
     {
         "roots",
+        "lock",
+        "starting",
         "state",
         "ownership",
         "lifecycle",
