@@ -4,6 +4,7 @@ Runs inside the container's root, as the container's user. The texts are those t
 and containerd search for to choose between exit code 126 and 127.
 
 See: execve(2), environ(7); exec.LookPath, whose words these are.
+Next: ``steps/handoff.py``, which executes what was found.
 """
 
 from __future__ import annotations

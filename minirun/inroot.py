@@ -6,6 +6,7 @@ by the kernel, with the container's root as the root of the walk, and everything
 the fd. Strings are never joined.
 
 See: openat2(2), RESOLVE_IN_ROOT; path_resolution(7).
+Next: ``steps/trees.py``, which mounts on what was found.
 """
 
 from __future__ import annotations

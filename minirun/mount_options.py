@@ -6,7 +6,7 @@
 Each word is an attribute to set or clear, a recursive attribute (``rro``), a propagation, a request
 to the runtime (``tmpcopyup``, ``idmap``) or, failing all of these, data for the file system.
 
-Pure. See: config.md, Mounts (Linux mount options); mount(8).
+Pure. See: config.md, Mounts (Linux mount options); mount(8). Next: ``steps/mounts.py``.
 """
 
 from __future__ import annotations

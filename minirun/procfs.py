@@ -5,7 +5,7 @@ them through the container's /proc trusts whatever the image or a volume put the
 CVE-2025-52881), so the runtime keeps a detached instance for itself and walks it without following
 links or crossing mounts.
 
-See: fsopen(2), openat2(2), proc(5).
+See: fsopen(2), openat2(2), proc(5). Next: ``steps/masks.py``.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ DOCTESTED = sorted(
     if ">>> " in file.read_text()
 )
 
+#: What is read in an order; a package's own page, and what only starts another, are outside it.
+MODULES = [f for f in sorted((ROOT / "minirun").rglob("*.py")) if not f.name.startswith("__")]
+
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|#|mailto:)([^)#\s]+)")
 SYMBOL = re.compile(r"`([\w./-]+\.py):(\w+)`")
 MAKE = re.compile(r"\bmake ([a-z-]+)(?=[` \n])")
@@ -62,6 +65,19 @@ def _has(file: str, name: str) -> bool:
     defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     assigned = {node.id for node in nodes if isinstance(node, ast.Name)}
     return name in defined | assigned
+
+
+@pytest.mark.parametrize("folder", sorted({file.parent for file in MODULES}), ids=lambda f: f.name)
+def test_modules_say_what_to_read_next(folder: Path) -> None:
+    """A reader is led from file to file; a package's own page lists what is in it."""
+    lost = []
+    for file in (file for file in MODULES if file.parent == folder):
+        page = ast.get_docstring(ast.parse(file.read_text())) or ""
+        following = page.partition("Next:")[2]
+        named = re.findall(r"``([\w./]+\.py)``", following)
+        if not following or not all((folder / name).exists() for name in named):
+            lost.append(f"{file.relative_to(ROOT)}: {following.strip() or 'no Next'}")
+    assert not lost
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)

@@ -4,6 +4,8 @@ That is what ``--cgroup-manager disabled`` asks for, and what is left to a user 
 delegated.
 
 What needs a group is refused by name; what only tidies up does nothing.
+
+Next: ``claims.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What makes a group unfit for a container, and what to tell the person who asked for it."""
+"""What makes a group unfit for a container, and what to tell the person who asked for it.
+
+Next: ``driver.py``.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The same runtime as for everything else: namespaces, limits, the default seccomp filter and Docker's
 default capabilities. Only the root is the builder's: its layers below, its upper folder on top.
 
-See: ``../image/build_executor.py``, the interface.
+See: ``../image/build_executor.py``, the interface. Next: ``stop.py``.
 """
 
 from __future__ import annotations

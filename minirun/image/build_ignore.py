@@ -4,6 +4,7 @@ The last pattern that matches decides; ``!`` brings a path back. ``*`` stays wit
 crosses names, and a pattern that matches a folder covers everything below it.
 
 Pure. See: docs.docker.com/build/concepts/context, ".dockerignore files".
+Next: ``build_sources.py``, which asks it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ source at every start.)
 
 The compiler runs in one process, in one order, with one hash seed: the order of a frozen set's
 items and the references between equal strings are part of the bytes.
+
+Next: ``capture_system.py``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Under the store's lock garbage is only renamed into a folder of our own, which is quick; it is
 deleted after the lock is released. A collection that is killed leaves that folder to the next one.
+
+Next: ``usage.py``, what each image takes.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 An existing path wins over a name, except for a directory that holds nothing we know: then a word
 that could be a name is taken as one. The command prints ``why``, so nobody has to guess.
+
+Next: ``obtain.py``, for names; ``build.py``, for directories with a Dockerfile.
 """
 
 from __future__ import annotations

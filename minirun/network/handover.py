@@ -4,7 +4,7 @@ A device that is moved to another network namespace arrives there without addres
 off, so they are noted before and put back after. When the namespace ends, a physical device returns
 to the host by itself; a virtual one is deleted with it.
 
-See: network_namespaces(7); runtime-spec, config-linux.md, Network Devices.
+See: network_namespaces(7); runtime-spec, config-linux.md, Network Devices. Next: ``connect.py``.
 """
 
 from __future__ import annotations

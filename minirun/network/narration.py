@@ -2,6 +2,8 @@
 
 The calls are made by the functions that make the messages, with names for the numbers that only a
 running host knows. A test compares them with what attach really sends.
+
+Next: ``netlink.py``, whose messages these are.
 """
 
 from __future__ import annotations

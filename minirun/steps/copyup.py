@@ -2,6 +2,8 @@
 
 Both sides are fds and no link is followed: what is copied comes from the image, what is written
 lands in a file system that nobody else can reach yet.
+
+Next: ``mounts.py``.
 """
 
 from __future__ import annotations

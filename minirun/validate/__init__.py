@@ -13,7 +13,7 @@ system (whether a path exists, or is a link) is for the steps, which look when t
     rootless.py     what an ordinary user cannot have
     rules.py        the handful of checks that they are made of
 
-Pure. Next: ``plan.py``, which may rely on all of it.
+Pure. Next: ``../plan.py``, which may rely on all of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Root, mounts, devices and masks: what can be told without touching a file.
 
-See: config.md, Root and Mounts; config-linux.md, Devices. Pure. Next: ``plan.py``.
+See: config.md, Root and Mounts; config-linux.md, Devices. Pure. Next: ``../plan.py``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Docker Hub and a few others search by the old ``/v1/search``. The distribution-spec has no search,
 but most registries list all their repositories, and the list can be looked through.
 
-See: distribution docs/content/spec/api.md, Catalog.
+See: distribution docs/content/spec/api.md, Catalog. Next: ``push.py``.
 """
 
 from __future__ import annotations
