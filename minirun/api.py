@@ -50,6 +50,7 @@ __all__ = [
 ]
 
 
+_MOST_KNOWN = 100
 #: -P: a file called minirun.py in the current directory is not what is meant.
 _MINIRUN = (sys.executable, "-P", "-c", "from minirun.cli import main; main()")
 
@@ -63,6 +64,8 @@ class Containers:
 
     def __init__(self, home: Home) -> None:
         self.home = home
+        #: {name: (what the store was when it was looked up, the image)}
+        self._known: dict[str, tuple[object, Image]] = {}
 
     # ── images ────────────────────────────────────────────────────────────────────────────────
 
@@ -87,7 +90,7 @@ class Containers:
 
         if not os.path.isabs(image):
             # Whatever the current directory has under that name: a program is not a command line.
-            return of_image(image, "it is a name", self.home.images.resolve(image))
+            return of_image(image, "it is a name", self._image(image))
         found = sniff(image)
         if found.kind == ROOTFS:
             return Target(image, found.why, lowers=(image,))
@@ -95,6 +98,19 @@ class Containers:
             f"{image} is not the name of a stored image",
             hint=f"make it one: minirun build -t NAME {image}",
         )
+
+    def _image(self, name: str) -> Image:
+        """Return a stored image; whoever starts thirty of it does not read it thirty times."""
+        store = self.home.images
+        stamp = store.stamp()
+        known = self._known.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        image = store.resolve(name)
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[name] = (stamp, image)
+        return image
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────
 

@@ -90,6 +90,14 @@ class Store:
             return self._image(image_id, named, descriptor)
         raise _not_found(text, self._groups())
 
+    def stamp(self) -> tuple[int, ...]:
+        """Return what is another after each change of names or images; () where there are none."""
+        try:
+            index = os.stat(os.path.join(self.root, "index.json"))
+        except FileNotFoundError:
+            return ()
+        return index.st_ino, index.st_mtime_ns, index.st_size
+
     def name(self, text: str) -> str:
         """Return the full name for what a person typed."""
         return str(reference.parse(text, self._registry))

@@ -20,9 +20,10 @@ from .streams import Ends, make_pipes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..container.entry import ContainerRecord
+    from ..container.security import LogOptions
     from ..network import Attachment as NetworkAttachment
     from ..runner import Observer
     from ..state import State
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 def start(
     place: Place,
-    open_streams: Callable[[Ends], None],
+    open_streams: Callable[[Ends, LogOptions], None],
     take_in_hand: Callable[[Running], None],
     observe: Observer | None = None,
 ) -> ContainerRecord:
@@ -38,7 +39,8 @@ def start(
 
     Args:
         place: where it is kept.
-        open_streams: called first, with our ends of the container's pipes or terminal.
+        open_streams: called first, with our ends of the container's pipes or terminal, and how
+            to log.
         take_in_hand: called with what will run, while init is busy if possible.
         observe: see ``runner.create``.
 
@@ -52,18 +54,21 @@ def start(
     ends, stdio = make_pipes(interactive=record.options.interactive and not terminal)
     request = _request(place, spec, how, stdio)
     container = place.container()
+    #: What is found out on the way, and written down once.
+    found: dict[str, object] = {}
 
     def take(state: State) -> None:
+        found.update(pid=state.pid, pid_start_time=state.start_time)
         take_in_hand(Running(state.pid, state.start_time, ends, state.cgroup))
 
     try:
         if not terminal:
-            open_streams(ends)
+            open_streams(ends, record.options.log)
         early = None if terminal else take
-        fds = container.run(spec, request, _connector(place, how), observe, early)
+        fds = container.run(spec, request, _connector(place, how, found), observe, early)
         if terminal:  # init has made it, and handed up the master
             ends = _keep_console_only(ends, fds["console"])
-            open_streams(ends)
+            open_streams(ends, record.options.log)
             take(container.directory.read())
     except BaseException:
         container.delete(force=True)
@@ -74,7 +79,7 @@ def start(
     finally:
         for fd in stdio:
             os.close(fd)
-    return _remember(place, container.directory.read())
+    return _remember(place, found)
 
 
 def _request(place: Place, spec: Spec, how: StartFile, stdio: tuple[int, int, int]) -> Request:
@@ -105,7 +110,9 @@ def _filter(spec: Spec, how: StartFile, place: Place) -> bytes:
     return default_filter(held.bounding if held else (), f"{place.root}/.seccomp")
 
 
-def _connector(place: Place, how: StartFile) -> Callable[[int], Callable[[], object]] | None:
+def _connector(
+    place: Place, how: StartFile, found: dict[str, object]
+) -> Callable[[int], Callable[[], object]] | None:
     """Return what attaches the network of a pid, and returns how to undo that."""
     if how.network != "bridge":
         return None
@@ -127,16 +134,17 @@ def _connector(place: Place, how: StartFile) -> Callable[[int], Callable[[], obj
             # In place: the file is already mounted inside, by its inode.
             with open(how.etc["/etc/hosts"], "w", encoding="utf-8") as file:
                 file.write(hosts(config, made.ip, made.gateway))
-        _remember_network(place, made)
+        found["attachment"] = _attachment(made)
         return lambda: _detach(place, how)
 
     return connect
 
 
-def _remember_network(place: Place, made: NetworkAttachment) -> None:
-    ports = tuple(map(str, made.ports))
-    attachment = Attachment(made.ip, made.gateway, made.mac, made.bridge, ports=ports)
-    place.store.set_state(place.id, attachment=attachment)
+def _attachment(made: NetworkAttachment) -> Attachment:
+    """Return what the record keeps of it."""
+    return Attachment(
+        made.ip, made.gateway, made.mac, made.bridge, ports=tuple(map(str, made.ports))
+    )
 
 
 def _detach(place: Place, how: StartFile) -> None:
@@ -153,13 +161,12 @@ def tear_down(place: Place) -> None:
     place.container().delete(force=True)
 
 
-def _remember(place: Place, running: State) -> ContainerRecord:
+def _remember(place: Place, found: Mapping[str, object]) -> ContainerRecord:
     """Write down that it runs, and who watches."""
     return place.store.set_state(
         place.id,
+        **found,
         status=RUNNING,
-        pid=running.pid,
-        pid_start_time=running.start_time,
         shim_pid=os.getpid(),
         shim_start_time=process_start_time(os.getpid()),
         started_at=timestamp(),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn
 
+    from ..container.security import LogOptions
     from ..runner import Observer
     from .ending import Ending
     from .health import Prober
@@ -128,9 +129,9 @@ class Shim:
         self.prober = prober_for(self.place, record, self.started)
         self.streams.tell(frames.report(frames.STARTED, {"pid": self.running.pid}))
 
-    def _open(self, ends: Ends) -> None:
+    def _open(self, ends: Ends, options: LogOptions) -> None:
         """Open what a standby must share, ahead: what is written after a fork is copied first."""
-        self.streams = self._open_streams(ends)
+        self.streams = self._open_streams(ends, options)
         self.streams.peers.extend(self.first)
         self.listener = self.listener or listen.listen(self.place.file("attach.sock"))
 
@@ -144,10 +145,10 @@ class Shim:
         self.pidfd = os.pidfd_open(running.pid)
         self.standby = Standby.fork(self)
 
-    def _open_streams(self, ends: Ends) -> Streams:
+    def _open_streams(self, ends: Ends, options: LogOptions | None = None) -> Streams:
         """Return the streams with the log opened behind what is already there."""
         store = self.place.store
-        options = store.read(self.place.id).options.log
+        options = options or store.read(self.place.id).options.log
         return Streams(ends, LogWriter(store.log_path(self.place.id), options))
 
     def watch(self, probe_due_ns: int = 0) -> None:

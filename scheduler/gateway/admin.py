@@ -86,6 +86,19 @@ class Admin:
         """Return statistics by backend and server."""
         return {(r["pxname"], r["svname"]): r for r in _table(self.ask("show stat -1 4 -1"))}
 
+    def in_flight(self) -> dict[tuple[str, str], int]:
+        """Return how many requests each server is answering, by backend and server.
+
+        A row for each replica, many times a second while there are more and more of them: so not
+        the whole row. What stands before ``scur`` are names of ours and numbers; none is quoted.
+        """
+        rows = (line.split(",", 5) for line in self.ask("show stat -1 4 -1").splitlines())
+        return {
+            (row[0], row[1]): int(row[4] or 0)
+            for row in rows
+            if len(row) > 5 and not row[0].startswith("# ")
+        }
+
     def backend_rows(self, names: Sequence[str]) -> dict[str, Row]:
         """Return statistics of some backends: all of them would be hundreds."""
         wanted = [f"show stat {name} 2 -1" for name in names]

@@ -111,10 +111,10 @@ class Meter:
             AdminError: the proxy does not answer; nothing is taken down.
         """
         pools = admin.backend_rows([f"{p}-{pool}" for p in state.places.values() for pool in POOLS])
-        servers, held, now = admin.server_rows(), admin.held(), time.monotonic()
+        servers, held, now = admin.in_flight(), admin.held(), time.monotonic()
         busy: Counter[str] = Counter()
-        for (backend, _), row in servers.items():
-            busy[backend] += number(row, "scur")
+        for (backend, _), requests in servers.items():
+            busy[backend] += requests
         for gone in self.gauges.keys() - state.places.keys():
             del self.gauges[gone]
         for name, place in state.places.items():

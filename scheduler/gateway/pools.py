@@ -52,7 +52,7 @@ class Pools:
     def servers(self) -> dict[str, Server]:
         """Return everybody; where the proxy says nothing, with what was in flight last."""
         with contextlib.suppress(AdminError):
-            self._count(self._admin.server_rows())
+            self._count(self._admin.in_flight())
         return {
             name: Server(
                 name,
@@ -128,7 +128,7 @@ class Pools:
             AdminError: the proxy does not answer.
         """
         rows = self._admin.server_rows()
-        self._count(rows)
+        self._count({server: number(row, "scur") for server, row in rows.items()})
         self._outliers.keep(self._state.members)
         by_pool: defaultdict[str, dict[str, Row]] = defaultdict(dict)
         for (backend, name), row in rows.items():
@@ -161,8 +161,7 @@ class Pools:
     def _gone_from(self, name: str, before: Member) -> bool:
         """Take a replica out of the pool it was in, unless it has requests there."""
         self._admin.set_state(before.backend, name, "drain")
-        row = self._admin.server_rows().get((before.backend, name), {})
-        if number(row, "scur"):
+        if self._admin.in_flight().get((before.backend, name)):
             return False
         self._delete(before.backend, name)
         return True
@@ -204,6 +203,6 @@ class Pools:
             if share == FULL_WEIGHT:
                 del self._warming[name]
 
-    def _count(self, rows: Mapping[tuple[str, str], Row]) -> None:
+    def _count(self, requests: Mapping[tuple[str, str], int]) -> None:
         for name, member in self._state.members.items():
-            self._in_flight[name] = number(rows.get((member.backend, name), {}), "scur")
+            self._in_flight[name] = requests.get((member.backend, name), 0)
