@@ -126,6 +126,8 @@ def _trial(entry: Entry) -> str:
     policy = entry.deployment.canary
     if entry.rollout.stage is not Stage.CANARY or policy is None:
         return ""
+    if not entry.rollout.canary_since:
+        return "the canary is starting"
     share = f"the canary gets {policy.weight}% of the requests"
     return share if policy.auto_promote else f"{share} until it is promoted"
 
