@@ -255,6 +255,7 @@ def test_user_without_a_range_is_told_how_to_get_one() -> None:
         assert f"/etc/subuid grants no ids to {NAME}" in said
         assert "usermod --add-subuids 100000-165535" in said
         assert "explain" in other.minirun("--help").stdout
+        assert "[1/" in succeed(other, "explain", "rootfs")  # this needs no rights at all
 
 
 def test_directory_in_tmp_must_be_the_user_s_alone(user: User) -> None:
