@@ -82,11 +82,17 @@ def decode(cls: type[R], value: Any, path: str = "$") -> R:  # noqa: ANN401 - th
 
 def encode(value: Any) -> Any:  # noqa: ANN401 - the JSON edge
     """Return plain JSON for a record; fields that hold their default are left out."""
+    if isinstance(value, (str, int)):
+        return value
     if isinstance(value, Record):
-        cls = type(value)
-        fields = {name: getattr(value, field) for field, name in json_names(cls).items()}
-        absent = {name: cls.__defaults__.get(f, ...) for f, name in json_names(cls).items()}
-        return {name: encode(held) for name, held in fields.items() if held != absent[name]}
+        plain = {}
+        defaults = type(value).__defaults__
+        for field, name in json_names(type(value)).items():
+            held, default = getattr(value, field), defaults.get(field, ...)
+            # Most fields hold the default itself; to compare records takes far longer.
+            if held is not default and held != default:
+                plain[name] = encode(held)
+        return plain
     if isinstance(value, (tuple, list)):
         return [encode(item) for item in value]
     if hasattr(value, "items"):

@@ -96,6 +96,8 @@ class Record(metaclass=RecordMeta):
 
     def __eq__(self, other: object) -> bool:
         """Compare class and fields."""
+        if self is other:
+            return True
         if type(self) is not type(other):
             return NotImplemented
         return as_tuple(self) == as_tuple(other)
