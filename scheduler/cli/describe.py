@@ -86,13 +86,16 @@ def _asked_for(spec: Mapping[str, Any]) -> str:
     from pydantic import ValidationError
 
     from ..api.schemas import DeploymentSpec, deployment_of
-    from ..compose import Project, render
+    from ..compose import Project, SecretSource, render
 
     try:
         wanted = deployment_of(DeploymentSpec.model_validate_json(json.dumps(spec)), spec["name"])
     except ValidationError:  # of a scheduler that is newer than this command line
         return str(yaml.safe_dump(dict(spec), sort_keys=False))
-    return render(Project((wanted,)))
+    template = wanted.template
+    secrets = {secret.source: SecretSource("external") for secret in template.secrets}
+    volumes = tuple(volume.source for volume in template.volumes if volume.kind == "volume")
+    return render(Project((wanted,), secrets=secrets, volumes=volumes))
 
 
 def _facts(facts: Mapping[str, Any], indent: str = "") -> None:

@@ -244,6 +244,19 @@ def test_describe_tells_the_whole_story(sched: Desk) -> None:
     assert "web.1" in sched("describe", "web.1")
 
 
+def test_describe_names_what_a_file_has_to_have_beside(sched: Desk) -> None:
+    Path("compose.yaml").write_text("""
+services:
+  web: {image: good, expose: [8000], secrets: [key], volumes: ["data:/data"]}
+secrets: {key: {environment: HOME}}
+volumes: {data: }
+""")
+    sched("apply")
+    said = sched("describe", "web").partition("Asked for:\n")[2].partition("\nReplicas:")[0]
+    Path("again.yaml").write_text(textwrap.dedent(said))
+    assert sched("apply", "-f", "again.yaml") == "web unchanged\n"
+
+
 def test_describe_shows_nought_and_units(sched: Desk) -> None:
     running(sched)
     said = sched("describe", "web.1").splitlines()
