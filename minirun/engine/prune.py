@@ -79,7 +79,7 @@ def images(home: Home, *, every: bool = False, filters: Iterable[str] = ()) -> P
 
 def network(home: Home) -> None:
     """Remove the bridge and its rules, unless a container, perhaps of another home, has a cable."""
-    from ..network import remove_bridge
+    from ..network.repair import remove_bridge
 
     if not any(is_up(record) for record in everything(home)):
         with suppress(NetworkError):

@@ -86,6 +86,6 @@ def _take_away(home: Home, container_id: str) -> bool:
 
 
 def _release(home: Home, live: set[str]) -> tuple[str, ...]:
-    from ..network import reconcile as reconcile_network
+    from ..network.repair import reconcile as reconcile_network
 
     return reconcile_network(live, home.root)

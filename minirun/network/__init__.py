@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .config import NetworkConfig, parse_extra_host, parse_network
-from .connect import Attachment, attach, detach, ensure_bridge, reconcile, remove_bridge
+from .connect import Attachment, attach, detach
 from .files import host_resolv_conf, hostname, hosts, resolv_conf
 from .narration import describe, describe_bridge
 from .publish import PortMapping, hold, parse_publish
@@ -16,7 +16,6 @@ __all__ = [
     "describe",
     "describe_bridge",
     "detach",
-    "ensure_bridge",
     "hold",
     "host_resolv_conf",
     "hostname",
@@ -24,7 +23,5 @@ __all__ = [
     "parse_extra_host",
     "parse_network",
     "parse_publish",
-    "reconcile",
-    "remove_bridge",
     "resolv_conf",
 ]

@@ -8,7 +8,7 @@ can name. All of it happens under the bridge's lock, in one process, without a t
 namespace and coming back concerns the whole process otherwise.
 
 Needs CAP_NET_ADMIN on the host and CAP_SYS_ADMIN over the container's namespace.
-See: veth(4), setns(2), network_namespaces(7). Next: ``files.py``, names for addresses.
+See: veth(4), setns(2), network_namespaces(7). Next: ``repair.py``.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from .netlink import NETLINK_NETFILTER, NETLINK_ROUTE, NetlinkSocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from .bridge import Names, Network
     from .config import NetworkConfig
     from .leases import Lease
@@ -111,56 +109,7 @@ def detach(container_id: str, state_dir: str) -> None:
     with Ledger(ours.folder) as book:
         lease = book.leases.get(os.path.join(state_dir, container_id))
         if lease:
-            _withdraw(book, ours, lease)
-
-
-def ensure_bridge() -> Network:
-    """Make the bridge before the first container needs it; attach does it too."""
-    ours = bridge.names()
-    with Ledger(ours.folder) as book:
-        return bridge.ensure(book, ours)
-
-
-def remove_bridge() -> None:
-    """Delete bridge, table and ledger, and restore the host; for ``system prune``.
-
-    Raises:
-        NetworkError: containers are connected to it.
-    """
-    ours = bridge.names()
-    if in_user_namespace() or (not os.path.isdir(ours.folder) and bridge.find(ours) is None):
-        return
-    with Ledger(ours.folder) as book:
-        for lease in book.dead():
-            _withdraw(book, ours, lease)
-        bridge.remove(book, ours)
-
-
-def reconcile(live_ids: Collection[str], state_dir: str) -> tuple[str, ...]:
-    """Make the kernel agree with which containers are alive, after a crash or a firewall reload.
-
-    Args:
-        live_ids: the containers of this state root that run.
-        state_dir: the state root; leases of other roots go only when their folder is gone.
-
-    Returns:
-        The containers whose leases were taken back.
-    """
-    if in_user_namespace():
-        from . import usermode
-
-        return usermode.reconcile(live_ids, state_dir)
-    ours = bridge.names()
-    if not os.path.isdir(ours.folder):
-        return ()
-    with Ledger(ours.folder) as book:
-        released = [lease for lease in book.leases.values() if _is_over(lease, live_ids, state_dir)]
-        for lease in released:
-            _withdraw(book, ours, lease)
-        network = bridge.find(ours)
-        if network:
-            _sweep(book, ours, network)
-    return tuple(lease.container_id for lease in released)
+            withdraw(book, ours, lease)
 
 
 def _attach(config_: NetworkConfig, home: str, netns_fd: int) -> Attachment:
@@ -170,7 +119,7 @@ def _attach(config_: NetworkConfig, home: str, netns_fd: int) -> Attachment:
         network = bridge.ensure(book, ours)
         former = book.leases.get(home)
         for lease in [*book.dead(), *([former] if former else [])]:
-            _withdraw(book, ours, lease)
+            withdraw(book, ours, lease)
         ports, sockets = publish.reserve(config_.ports, book.published())
         try:
             taken = {lease.ip for lease in book.leases.values()}
@@ -180,7 +129,7 @@ def _attach(config_: NetworkConfig, home: str, netns_fd: int) -> Attachment:
                 _connect(ours, network, lease, netns_fd)
                 _publish(book, ours, lease)
             except BaseException:
-                _withdraw(book, ours, lease)
+                withdraw(book, ours, lease)
                 raise
         finally:
             publish.release(sockets)
@@ -232,18 +181,18 @@ def _publish(book: Ledger, ours: Names, lease: Lease) -> None:
             firewall.rebuild(netfilter, ours.table, book.leases.values())
 
 
-def _withdraw(book: Ledger, ours: Names, lease: Lease) -> None:
+def withdraw(book: Ledger, ours: Names, lease: Lease) -> None:
     """Undo a lease, whichever part of it was done."""
     # Closing the socket waits until deleted elements are out of use, deleting the cable waits for
     # the same grace period: one inside the other, so that it is waited for once.
     with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
         firewall.unpublish(netfilter, ours.table, lease)
         firewall.forget(netfilter, lease.ip)
-        _delete_cable(lease.veth)
+        delete_cable(lease.veth)
     book.drop(lease)
 
 
-def _delete_cable(veth: str) -> None:
+def delete_cable(veth: str) -> None:
     """Delete a cable, unless it went away with the container's namespace."""
     with NetlinkSocket(NETLINK_ROUTE) as route:
         try:
@@ -251,23 +200,6 @@ def _delete_cable(veth: str) -> None:
         except SyscallError as error:
             if error.errno != errno.ENODEV:
                 raise
-
-
-def _is_over(lease: Lease, live_ids: Collection[str], state_dir: str) -> bool:
-    here = os.path.dirname(lease.home) == state_dir.rstrip("/")
-    return (here and lease.container_id not in live_ids) or not os.path.isdir(lease.home)
-
-
-def _sweep(book: Ledger, ours: Names, network: Network) -> None:
-    """Remove from the kernel what no lease names, and restore what one does."""
-    known = {lease.veth for lease in book.leases.values()}
-    for name in bridge.ports_of(network):
-        if name.startswith("mr-") and name not in known:
-            _delete_cable(name)
-    with NetlinkSocket(NETLINK_NETFILTER) as netfilter:
-        if not firewall.table_exists(netfilter, ours.table):
-            bridge.ensure(book, ours)
-        firewall.rebuild(netfilter, ours.table, book.leases.values())
 
 
 def _set_up_loopback(netns_fd: int) -> None:

@@ -15,7 +15,7 @@ import pytest
 from minirun import kernel, network
 from minirun.errors import NetworkError
 from minirun.flags import Clone
-from minirun.network import Attachment, NetworkConfig, firewall, parse_publish
+from minirun.network import Attachment, NetworkConfig, firewall, parse_publish, repair
 from minirun.network.leases import Lease
 from minirun.network.netlink import NETLINK_NETFILTER, NetlinkSocket, Reply, Request
 from minirun.record import replace
@@ -193,7 +193,7 @@ def test_forward_policy_drop_lets_our_containers_pass(start: Starter, chain: str
     assert sh(f"iptables -S {chain}").count("minirun:mrtest0") == 4
     for name in ("web", "again"):
         start.stop(name)
-    network.remove_bridge()
+    repair.remove_bridge()
     assert host_state() == before
 
 
@@ -319,11 +319,11 @@ def test_everything_is_gone_in_the_end(start: Starter, tmp_path: Path, forwardin
     start("two")
     assert host_state() != before
     with pytest.raises(NetworkError, match="has active endpoints: two, web"):
-        network.remove_bridge()
+        repair.remove_bridge()
     for name in ("web", "two", "web"):  # twice: nothing to do is no error
         start.stop(name)
-    network.remove_bridge()
-    network.remove_bridge()
+    repair.remove_bridge()
+    repair.remove_bridge()
     assert host_state() == before
     assert not list((tmp_path / "net").iterdir())
 
@@ -332,7 +332,7 @@ def test_forwarding_stays_on_while_another_bridge_needs_it(start: Starter) -> No
     start("web")
     sh("ip link add docker9 type bridge")
     start.stop("web")
-    network.remove_bridge()
+    repair.remove_bridge()
     assert FORWARDING.read_text() == "1\n"
 
 

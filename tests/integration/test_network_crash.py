@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from minirun import network
-from minirun.network import NetworkConfig, parse_publish
+from minirun.network import NetworkConfig, parse_publish, repair
 from tests.integration.network_lab import HOST, Lab, ask, in_child, sh
 from tests.integration.test_network import Starter, host_state, lab, start, state
 
@@ -71,8 +71,8 @@ def test_reconcile_leaves_nothing_of_a_crashed_attach(
     start("living", "9090:90")
     before = host_state(), sh("nft list ruleset")
     attach_and_die(start, "crashed", moment)
-    assert network.reconcile({"living"}, str(state)) == ("crashed",)
-    assert network.reconcile({"living"}, str(state)) == ()
+    assert repair.reconcile({"living"}, str(state)) == ("crashed",)
+    assert repair.reconcile({"living"}, str(state)) == ()
     assert (host_state(), sh("nft list ruleset")) == before
     start("next", "8080:80", "8081:80/udp")
 
@@ -98,28 +98,28 @@ def test_bridge_that_was_half_made_is_finished(
     inside.serve("web", 80)
     assert ask("127.0.0.1", 8080)
     assert start.lab.left.ask(HOST, 8080)
-    network.reconcile((), str(start.state))
-    network.remove_bridge()
+    repair.reconcile((), str(start.state))
+    repair.remove_bridge()
     assert host_state() == before
 
 
 def test_reconcile_removes_cables_that_nobody_leased(start: Starter, state: Path) -> None:
     start("web")
     sh("ip link add mr-0ad5ffff type veth peer name x; ip link set mr-0ad5ffff master mrtest0")
-    network.reconcile({"web"}, str(state))
+    repair.reconcile({"web"}, str(state))
     assert sh("ip -o link").count("mr-") == 1
 
 
-@pytest.mark.parametrize("repair", ["reconcile", "attach"])
-def test_flushed_firewall_is_restored(start: Starter, state: Path, repair: str) -> None:
+@pytest.mark.parametrize("remedy", ["reconcile", "attach"])
+def test_flushed_firewall_is_restored(start: Starter, state: Path, remedy: str) -> None:
     """What if the host's firewall is reloaded, which flushes every table."""
     inside, _ = start("web", "8080:80")
     inside.serve("web", 80)
     before = sh("nft list ruleset")
     sh("nft flush ruleset")  # of the laboratory's own namespace
     assert not ask("127.0.0.1", 8080)
-    if repair == "reconcile":
-        network.reconcile({"web"}, str(state))
+    if remedy == "reconcile":
+        repair.reconcile({"web"}, str(state))
     else:
         start("other")
     assert sh("nft list ruleset") == before
@@ -152,6 +152,6 @@ def test_twenty_starts_at_once_share_nothing(lab: Lab, state: Path) -> None:
         results.append(in_child(attach(name, inside.fd)))
     found = [result() for result in results]
     assert [len(set(column)) for column in zip(*found, strict=True)] == [20, 20, 20, 20]
-    network.reconcile((), str(state))
-    network.remove_bridge()
+    repair.reconcile((), str(state))
+    repair.remove_bridge()
     assert "mrtest0" not in sh("ip link")
