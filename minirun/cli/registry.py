@@ -95,9 +95,9 @@ def push_command(name: str, *, quiet: bool, with_sbom: bool) -> int:
         pushed = push(store, image, name, seen=seen)
     if with_sbom:
         from ..image.registry.attach import attach_referrer
-        from ..image.sbom import MEDIA_TYPE, sbom
+        from ..image.sbom import FILE_NAME, MEDIA_TYPE, sbom
 
-        attach_referrer(store.name(name), pushed, sbom(image), MEDIA_TYPE)
+        attach_referrer(store.name(name), pushed, sbom(image), MEDIA_TYPE, title=FILE_NAME)
     say(store.name(name) if quiet else f"{name}: digest: {pushed.digest} size: {pushed.size}")
     return 0
 

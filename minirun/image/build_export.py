@@ -185,7 +185,8 @@ def _written(dest: str) -> Iterator[Callable[[bytes], object]]:
             yield file.write
         os.rename(part, dest)
     except OSError as error:
-        problem, hint = in_words(error)
+        problem = os.strerror(error.errno or 0).lower()
+        hint = "its folder must exist, and have room"
         raise ImageError(f"cannot write {dest}: {problem}", hint=hint) from error
     finally:
         if os.path.exists(part):

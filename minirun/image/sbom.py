@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
+FILE_NAME = "sbom.cdx.json"
 _FILE_LIMIT_BYTES = 64 << 20
 _SKIPPED = frozenset({"proc", "sys", "dev"})
 _NAMESPACE = uuid.UUID("7d1f3c1e-52d6-5d0c-9a3e-4b1d6f0b7f11")

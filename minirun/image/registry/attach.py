@@ -31,6 +31,7 @@ from .transport import Refused
 from .upload import Upload, put_manifest
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_TITLE = "org.opencontainers.image.title"
 _EMPTY = b"{}"
 #: More signatures than this are those of somebody who wants us to try them all.
 _MOST_SIGNATURES = 32
@@ -105,7 +106,13 @@ def _layers_of(repository: Repository, tag: str) -> list[dict[str, object]]:
 
 
 def attach_referrer(
-    text: str, subject: Descriptor, content: bytes, artifact_type: str, how: Access | None = None
+    text: str,
+    subject: Descriptor,
+    content: bytes,
+    artifact_type: str,
+    *,
+    title: str,
+    how: Access | None = None,
 ) -> str:
     """Push a document that is about an image; returns the digest of its manifest.
 
@@ -114,6 +121,7 @@ def attach_referrer(
         subject: of the image's manifest.
         content: of the document.
         artifact_type: its media type, which is how others look for it.
+        title: file name, without which ``oras pull`` fetches nothing.
         how: None takes the host's settings and the user's credentials.
     """
     with _opened(text, how) as repository:
@@ -121,7 +129,7 @@ def attach_referrer(
         document = {
             "artifactType": artifact_type,
             "config": _push_bytes(repository, _EMPTY, EMPTY_TYPE),
-            "layers": [layer],
+            "layers": [{**layer, "annotations": {_TITLE: title}}],
             "subject": _described(subject),
         }
         found = _put(repository, "", document, model.OCI_MANIFEST)
