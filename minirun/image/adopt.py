@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from ..errors import ImageError
 from . import blobs, model
 from .arrival import FETCHED, PRESENT, UNPACKED, Arrival, Damaged, Event, wait_for
+from .layer_place import lock_of
 from .locks import store_errors
 from .model import Descriptor, ImageConfig, Manifest
 from .parallel import Stop, in_parallel
@@ -114,7 +115,7 @@ class Adoption:
     @contextlib.contextmanager
     def _layer_lock(self, diff_id: str) -> Iterator[None]:
         """Hold the right to make one layer: of several processes one works, the others wait."""
-        path = self._writer.layer_lock_path(diff_id)
+        path = lock_of(self._root, diff_id)
         fd = wait_for(path, self._stop)
         try:
             yield

@@ -7,29 +7,28 @@
 Nothing is visible before ``write_image``, ``write_config`` or ``adopt`` returns. Leaving the block
 removes what was not finished; being killed leaves it to the next ``gc`` (see lease.py).
 
-Next: ``adopt.py``.
+Next: ``layer_place.py``, where a layer appears; ``adopt.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 from ..errors import ImageError
 from ..record import replace
-from . import blobs, model
+from . import blobs, layer_place, model
 from .layers import pack_layer, unpack_layer
 from .lease import Lease, discard
 from .limits import Limits
 from .locks import locked, store_errors
-from .model import NO_ANNOTATIONS, Annotations, Descriptor, ImageConfig, Manifest, RootFs, hex_of
+from .model import NO_ANNOTATIONS, Annotations, Descriptor, ImageConfig, Manifest, RootFs
 from .names import annotated
 from .owners import UNMAPPED, Owners
 from .source import Source
-from .store import Image, Layer, Store, link_of
+from .store import Image, Layer, Store
 from .streams import CHUNK, Hashing, Readable
 from .unpack import write_all
 
@@ -112,7 +111,7 @@ class Writer:
     def has_layer(self, diff_id: str) -> bool:
         """Return True where the layer is unpacked, and stays as long as this operation lasts."""
         self._lease.claim([diff_id])
-        return os.path.isdir(self._layer_path(diff_id))
+        return os.path.isdir(layer_place.path_of(self.root, diff_id))
 
     def unpack(self, descriptor: Descriptor, diff_id: str) -> Layer:
         """Unpack a blob of the store, unless some image has the same layer already.
@@ -127,13 +126,13 @@ class Writer:
 
     def unpack_stream(self, blob: Readable, diff_id: str) -> None:
         """Unpack a layer that is not there yet. Needs its lock; see ``adopt.py``."""
-        part, diff = self._new_layer()
+        part, diff = layer_place.begin(self.scratch)
         fd = os.open(diff, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _, found = unpack_layer(blob, fd, diff_id=diff_id, limits=self._limits)
         finally:
             os.close(fd)
-        self._finish_layer(part, diff_id, found.size_bytes)
+        layer_place.finish(self.root, part, diff_id, found.size_bytes)
 
     def add_layer_from_upper(
         self, upper: str, *, clamp_s: int | None = None, compress: bool = True
@@ -151,10 +150,10 @@ class Writer:
         layer, size_bytes = self._pack(upper, clamp_s, compress=compress)
         with store_errors(self.root), self._layer_lock(layer.diff_id):
             if clamp_s is None and not self.has_layer(layer.diff_id):
-                part, diff = self._new_layer()
+                part, diff = layer_place.begin(self.scratch)
                 os.rmdir(diff)
                 os.rename(upper, diff)
-                self._finish_layer(part, layer.diff_id, size_bytes)
+                layer_place.finish(self.root, part, layer.diff_id, size_bytes)
         with store_errors(self.root):
             discard(os.path.dirname(upper), os.path.basename(upper))
         return self.unpack(layer.descriptor, layer.diff_id)
@@ -269,35 +268,10 @@ class Writer:
         descriptor = Descriptor(packed.media_type, packed.digest, packed.size)
         return Layer(packed.diff_id, descriptor), packed.content_size
 
-    def layer_lock_path(self, diff_id: str) -> str:
-        """Return the file whose lock is the right to make a layer."""
-        return os.path.join(self.root, "locks", hex_of(diff_id))
-
-    def _layer_path(self, diff_id: str) -> str:
-        return os.path.join(self.root, "layers", hex_of(diff_id))
-
     @contextlib.contextmanager
     def _layer_lock(self, diff_id: str) -> Iterator[None]:
         """Hold the right to make one layer: of several processes one works, the others wait."""
-        path = self.layer_lock_path(diff_id)
+        path = layer_place.lock_of(self.root, diff_id)
         with locked(path):
             yield
             os.unlink(path)  # after an error or kill -9 the next collection does it
-
-    def _new_layer(self) -> tuple[str, str]:
-        """Make an unfinished layer; returns its folder, and in it the overlay directory."""
-        part = os.path.join(self.scratch, os.urandom(8).hex())
-        diff = os.path.join(part, "diff")
-        os.mkdir(part, 0o711)
-        os.mkdir(diff, 0o755)
-        os.chmod(diff, 0o755)  # it becomes the container's "/": whatever the umask
-        return part, diff
-
-    def _finish_layer(self, part: str, diff_id: str, size_bytes: int) -> None:
-        """Put a complete layer in its place: the last of these renames makes it visible."""
-        with open(os.path.join(part, "layer.json"), "w", encoding="ascii") as file:
-            json.dump({"diff_id": diff_id, "size": size_bytes}, file)
-        new = os.path.join(part, "link")
-        os.symlink(f"../layers/{hex_of(diff_id)}/diff", new)
-        os.rename(new, os.path.join(self.root, link_of(diff_id)))
-        os.rename(part, self._layer_path(diff_id))
