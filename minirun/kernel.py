@@ -37,6 +37,7 @@ _capset = bind("capset", c_void_p, c_void_p)
 _capget = bind("capget", c_void_p, c_void_p)
 _fstatfs = bind("fstatfs", c_int, c_void_p)
 _execve = bind("execve", c_char_p, c_void_p, c_void_p)
+_sched_getcpu = bind("sched_getcpu")
 _tee = bind("tee", c_int, c_int, c_size_t, c_uint)
 
 
@@ -229,6 +230,24 @@ def execve_later(path: str, args: Sequence[str], env: Sequence[str]) -> Callable
         check(_execve(*arguments), "execve", path)
 
     return execute
+
+
+def move_aside(pid: int) -> None:
+    """Let a child that was just forked go on on another CPU than ours, at once.
+
+    It is born in the queue of the CPU that its parent runs on, and may wait there until the parent
+    sleeps, with a second CPU idle beside. Whoever may not use every CPU (taskset, isolcpus, a
+    cpuset) is left alone: what we set would outlast a change of its cpuset.
+    See: sched_setaffinity(2), getcpu(2).
+    """
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) != os.cpu_count() or len(allowed) == 1:
+        return
+    try:
+        os.sched_setaffinity(pid, allowed - {_sched_getcpu()})
+        os.sched_setaffinity(pid, allowed)
+    except OSError:
+        return  # it has ended, or a real-time policy forbids it
 
 
 def close_range(first: int, last: int, *, cloexec: bool) -> None:

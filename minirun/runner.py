@@ -153,6 +153,8 @@ def _spawn(plan: Plan, context: Context, lane: str, channel: Channel, *, observe
             _live(plan, context, lane, channel, observe=observe)
         finally:
             os._exit(1)
+    if first:
+        kernel.move_aside(pid)  # both have something to do from here on
     return pid
 
 
