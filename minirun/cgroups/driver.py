@@ -18,18 +18,16 @@ import errno
 import os
 
 from ..errors import HostError, StateError, SyscallError
-from ..spec_resources import Resources
 from . import files
 from .claims import Claim
-from .devices import policy
 from .refusals import refuse_used
-from .resources import writes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..host import Host
+    from ..spec_resources import Resources
     from .devices import Policy
     from .limits import Write
     from .stats import Counted, Stats
@@ -149,6 +147,11 @@ class Driver:
             SpecError, HostError: before anything is written, as ``resources.writes``.
             SyscallError: the kernel refuses a value; names file and value.
         """
+        # Here and below: whoever only looks, signals or kills needs none of this.
+        from ..spec_resources import Resources
+        from .devices import policy
+        from .resources import writes
+
         given = resources or Resources()
         lines, rules = writes(given, self.host), policy(given.devices)
         self.write_all(lines)
@@ -162,6 +165,9 @@ class Driver:
             StateError: ``checkBeforeUpdate``, and more memory is in use than the new limit.
             SyscallError: the kernel refuses a value; names file and value.
         """
+        from .devices import policy
+        from .resources import writes
+
         completed = self._completed(resources)
         lines = writes(completed, self.host)
         rules = policy(resources.devices) if resources.devices is not None else None

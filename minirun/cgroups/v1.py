@@ -21,7 +21,6 @@ from ..errors import HostError, StateError, take_back
 from ..record import replace
 from . import files
 from .claims import Claim
-from .devices import v1_lines
 from .driver import Driver
 from .refusals import refuse_frozen, refuse_used
 
@@ -215,6 +214,8 @@ class V1Driver(Driver):
                 "device rules need the devices controller, which is not mounted",
                 hint="mount -t cgroup -o devices devices /sys/fs/cgroup/devices",
             )
+        from .devices import v1_lines
+
         current = files.read(self.dirs["devices"] + "/devices.list")
         for file, line in v1_lines(rules, current):
             files.write(f"{self.dirs['devices']}/{file}", line)

@@ -18,7 +18,6 @@ from ..errors import HostError, StateError, SyscallError
 from ..record import replace
 from . import files
 from .claims import Claim
-from .devices import device_program
 from .driver import Driver
 from .refusals import refuse_frozen
 from .tree import make_group
@@ -184,6 +183,7 @@ class V2Driver(Driver):
         if self.host.rootless:
             return  # bpf(2) is not for us, nor is mknod for the container: the kernel refuses both
         from .bpf import set_device_program
+        from .devices import device_program
 
         set_device_program(self.directory, device_program(rules))
 
