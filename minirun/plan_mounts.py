@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def idmapped_overlay(linux: Linux, setting: Setting) -> list[Step]:
     """Assemble the root outside the user namespace, where layers may still be id-mapped."""
-    from .steps import idmapped  # few containers have a user namespace
+    from .steps import idmapped
 
     assert setting.overlay is not None
     mapped = tuple(f"{setting.layers}/{n}" for n in range(len(setting.overlay.lowers)))
@@ -65,8 +65,10 @@ def prepared_binds(spec: Spec, host: Host) -> tuple[trees.HostTree, ...]:
 
 def open_trees(binds: tuple[trees.HostTree, ...], linux: Linux) -> Step:
     """Return the step that takes their sources in hand."""
+    from .steps.idmapped import OpenTrees  # few containers have such binds
+
     joined = next((entry.path for entry in linux.namespaces if entry.type == "user"), "")
-    return trees.OpenTrees(binds, joined)
+    return OpenTrees(binds, joined)
 
 
 def mount_each(

@@ -1,10 +1,11 @@
-"""Steps that stack the layers for a user namespace: there the image's files have other owners.
+"""Steps that a user namespace needs before it is joined: inside, nobody could do them any more.
 
-Only who has power over the host's file systems may map the owners of a layer, so the root is
-assembled before the user namespace is joined, in a mount namespace between the host's and the
-container's. A plan imports this module where a container has ids of its own.
+Only who has power over the host's file systems may map the owners of files, and only outside are
+all of its paths in reach. So the sources of binds are taken in hand, and the root is assembled in a
+mount namespace between the host's and the container's. A plan imports this module where a container
+has ids of its own, or a bind that must not lose its peers.
 
-See: mount_setattr(2), ID-mapped mounts; mount_namespaces(7). Next: ``rootfs.py``.
+See: open_tree(2), mount_setattr(2), ID-mapped mounts; mount_namespaces(7). Next: ``rootfs.py``.
 """
 
 from __future__ import annotations
@@ -13,13 +14,55 @@ import os
 
 from .. import inroot, kernel
 from ..flags import AT_FDCWD, Clone, OpenTree, spell
+from ..userns import make_user_namespace
 from .base import Context, Step
 from .namespaces import MakeMountsPrivate
 from .overlay import MountOverlay, map_owners
+from .trees import open_source, spell_clone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
+
+    from .trees import HostTree
+
+
+class OpenTrees(Step):
+    """Take the sources of binds in hand while we still may."""
+
+    lane: ClassVar = "M"
+    id: ClassVar = "open-trees"
+    why: ClassVar = "the container's root may not reach these host paths, or map their owners"
+    man: ClassVar = "open_tree(2), mount_setattr(2)"
+    check: ClassVar = "grep idmapped /proc/PID/mountinfo"
+    without: ClassVar = "a volume cannot be mounted, or its files belong to nobody (65534)"
+
+    trees: tuple[HostTree, ...]
+    #: The user namespace that the container joins, where it joins one.
+    userns_path: str = ""
+
+    @property
+    def call(self) -> tuple[str, ...]:
+        """One clone for each bind."""
+        return tuple(spell_clone(tree.source, tree.options) for tree in self.trees)
+
+    def apply(self, context: Context) -> None:
+        """Leave the fds in ``context.trees``; the fork that makes init hands them on."""
+        for tree in self.trees:
+            fd = open_source(tree.source, tree.options)
+            if tree.options.idmap or tree.uid_mappings:
+                userns = self._open_maps(tree, context)
+                map_owners(fd, userns, recursive=tree.options.idmap == "ridmap")
+                os.close(userns)
+            context.trees[tree.destination] = fd
+
+    def _open_maps(self, tree: HostTree, context: Context) -> int:
+        """Return an fd of a user namespace whose maps say who owns what."""
+        if tree.uid_mappings:
+            return make_user_namespace(tree.uid_mappings, tree.gid_mappings)
+        if self.userns_path:
+            return os.open(self.userns_path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.dup(context.fds["userns"])
 
 
 class UnshareMounts(Step):

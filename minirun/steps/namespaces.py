@@ -18,7 +18,6 @@ import struct
 from .. import kernel
 from ..errors import SyscallError
 from ..flags import PR_SET_DUMPABLE, Clone, Mount, spell
-from ..userns import make_user_namespace
 from .base import Context, Step, write_file
 
 TYPE_CHECKING = False
@@ -49,7 +48,9 @@ class CreateUserNamespace(Step):
         return (f"unshare({spell(Clone.CLONE_NEWUSER)})", *maps)
 
     def apply(self, context: Context) -> None:
-        """Leave an fd of the namespace in ``context.fds``."""
+        """Leave an fd of the namespace in ``context.fds``; few containers have one of their own."""
+        from ..userns import make_user_namespace
+
         context.fds["userns"] = make_user_namespace(
             self.uid_mappings, self.gid_mappings, setgroups=self.setgroups
         )
