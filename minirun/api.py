@@ -23,7 +23,8 @@ from .container.mounts import MountRequest
 from .container.options import NetworkOptions, ResourceOptions, RunOptions
 from .container.security import LogOptions
 from .engine.home import Home, default_home
-from .errors import ImageError, MinirunError
+from .errors import ImageError
+from .tmpfs import mount_tmpfs, unmount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,35 +270,3 @@ class Containers:
         path = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
         given = {"MINIRUN_DATA": self.home.data, "MINIRUN_ROOT": self.home.root}
         return {**os.environ, **given, "PYTHONPATH": path}
-
-
-def mount_tmpfs(path: str, size_bytes: int) -> None:
-    """Mount a small tmpfs in which nobody is led astray; nothing if one is there already.
-
-    Containers write to it: a symbolic link that one leaves there is followed by nobody (since Linux
-    5.10), a device node is none and a program cannot be executed. Needs CAP_SYS_ADMIN.
-
-    Raises:
-        MinirunError: it could not be mounted.
-    """
-    from . import kernel
-    from .flags import Mount
-
-    os.makedirs(path, 0o700, exist_ok=True)
-    if os.path.ismount(path):
-        return
-    flags = Mount.MS_NOSUID | Mount.MS_NODEV | Mount.MS_NOEXEC | Mount.MS_NOSYMFOLLOW
-    kernel.mount("minirun", path, "tmpfs", flags, f"mode=0700,size={size_bytes}")
-
-
-def unmount(path: str) -> None:
-    """Take a mount away, at once or when its last user is gone; nothing if there is none."""
-    from . import kernel
-    from .errors import SyscallError
-    from .flags import Umount
-
-    try:
-        kernel.umount2(path, Umount.MNT_DETACH)
-    except (SyscallError, FileNotFoundError) as error:
-        if isinstance(error, MinirunError) and error.errno not in (2, 22):  # no such; no mount
-            raise

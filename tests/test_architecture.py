@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
     {"decode", "syscall", "kernel", "kernel_rare", "sync", "seal"},
-    {"spec", "spec_resources", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
+    {"spec", "spec_resources", "tmpfs", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
     {"plan", "plan_parts", "plan_mounts", "plan_exec", "explain", "features"},
