@@ -22,7 +22,17 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     {"errors", "flags", "record", "quickjson", "capabilities", "mount_options"},
     {"decode", "syscall", "kernel", "kernel_rare", "sync", "seal"},
-    {"spec", "spec_resources", "tmpfs", "inroot", "procfs", "executable", "hooks", "userns", "descriptors"},
+    {
+        "spec",
+        "spec_resources",
+        "tmpfs",
+        "inroot",
+        "procfs",
+        "executable",
+        "hooks",
+        "userns",
+        "descriptors",
+    },
     {"host", "cgroups", "seccomp", "image", "network", "container"},
     {"steps", "validate"},
     {"plan", "plan_parts", "plan_mounts", "plan_exec", "explain", "features"},
@@ -114,7 +124,9 @@ HEAVY = {"click", "dataclasses", "inspect", "logging", "pathlib", "subprocess", 
 
 TEACHING_FIELDS = ("id", "why", "call", "man", "check", "without")
 
-MAX_FILE_LINES = 400
+# What a person reads in one sitting. The loop of the shim is one thread and one idea, so far.
+MAX_FILE_LINES = 300
+LONGER = {"minirun.shim.supervise": 340}
 MAX_FUNCTION_LINES = 45
 # One line per step, in kernel order: it is read as a list, and cutting it would hide the order.
 FLAT = {"minirun.plan:plan_create", "minirun.plan_exec:plan_exec"}
@@ -282,7 +294,8 @@ def test_every_step_has_every_teaching_field() -> None:
 
 def test_no_file_is_too_long() -> None:
     lengths = {name: len(file.read_text().splitlines()) for name, file in MODULES.items()}
-    assert not {name: lines for name, lines in lengths.items() if lines > MAX_FILE_LINES}
+    limits = dict.fromkeys(lengths, MAX_FILE_LINES) | LONGER
+    assert not {name: lines for name, lines in lengths.items() if lines > limits[name]}
 
 
 def test_no_function_is_too_long() -> None:
