@@ -22,7 +22,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 else:
     # The C half has all that is needed; the Python half builds enums for 3 ms.
@@ -68,7 +68,20 @@ def _end_at_ctrl_c() -> None:
 def _answer_ctrl_c() -> None:
     """From here on Ctrl-C is an exception, which somebody catches."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        sys.unraisablehook = _come_again
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _come_again(lost: sys.UnraisableHookArgs) -> None:
+    """Let a Ctrl-C come once more that came where Python cannot raise: as an alarm, in a moment.
+
+    Each import has such a place, the callback that drops its lock.
+    """
+    if lost.exc_type is KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _open_closed_streams() -> None:
@@ -113,16 +126,18 @@ def perform(words: Sequence[str]) -> int:
     from .complaints import explained
 
     def work() -> int:
+        command = _command(list(words))
         _answer_ctrl_c()
         try:
-            return _dispatch(list(words))
+            return command()
         finally:
             _end_at_ctrl_c()
 
     return explained(work)
 
 
-def _dispatch(words: list[str]) -> int:
+def _command(words: list[str]) -> Callable[[], int]:
+    """Return what the words ask for; most of what it needs is imported by now."""
     if words and words[0] in _FAST:
         from .fastline import parse
 
@@ -130,11 +145,11 @@ def _dispatch(words: list[str]) -> int:
         if line is not None:
             from .running import run
 
-            return run(line, only_create=words[0] == "create")
+            return lambda: run(line, only_create=words[0] == "create")
     if words == ["launcher"]:
         from .launching import launch
 
-        return launch()
+        return launch
     from .app import invoke
 
-    return invoke(words)
+    return lambda: invoke(words)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ..image.build_progress import Board
     from ..image.obtain import Obtain
     from .fastline import Line
+    from .signals import Mailbox
 
 
 def run(line: Line, *, only_create: bool = False) -> int:
@@ -81,53 +82,75 @@ class _NotStarted(Exception):
 
 def _start(home: Home, record: ContainerRecord, own: dict[str, Any]) -> int:
     """Start the container and stay with it, unless it is detached."""
-    options = record.options
     narrate = "step" if own["step"] else "live" if own["explain"] else ""
-    if options.detach:
-        _let_go()
-        session = start(home, record.id, narrate=narrate)
-        _wait(session, narrate)
-        session.close()
-        sys.stdout.write(f"{record.id}\n")
-        return 0
+    stay = None if record.options.detach else _client(home, record, own["detach-keys"])
+    if narrate:
+        session = _start_narrated(home, record, narrate)
+    mailbox = signals.Mailbox(proxy=record.options.sig_proxy)
+    if not narrate:
+        _heed(mailbox)
+        session = start(home, record.id)
+        _wait(session, session.wait_until_started)
+    if stay:
+        return stay(mailbox, session)
+    session.close()
+    _heed(mailbox)
+    sys.stdout.write(f"{record.id}\n")
+    return 0
+
+
+def _start_narrated(home: Home, record: ContainerRecord, how: str) -> Session:
+    from .narration import tell
+
+    session = start(home, record.id, narrate=how)
+
+    def told() -> None:
+        _let_go()  # meanwhile there is time to interrupt
+        tell(session, wait=how == "step")
+
+    _wait(session, told)
+    return session
+
+
+def _heed(mailbox: Mailbox) -> None:
+    """Give up where somebody has asked for it meanwhile."""
+    if pressed := signals.ENDING.intersection(mailbox.take()):
+        raise _NotStarted(Quit(128 + max(pressed)))
+
+
+def _client(
+    home: Home, record: ContainerRecord, keys: str | None
+) -> Callable[[Mailbox, Session], int]:
+    """Return what stays with the container; whoever leaves at once need not import it.
+
+    Call it before the start: what is imported after a fork writes to pages that are then copied.
+    """
     from .client import Client, View
 
-    shown = tuple(name for name in options.attach if name != "stdin") or ("stdout", "stderr")
+    options = record.options
     view = View(
         stdin=options.interactive and (not options.attach or "stdin" in options.attach),
         tty=options.tty,
         proxy=options.sig_proxy,
-        shown=shown,
-        keys=own["detach-keys"] or DETACH_KEYS,
+        shown=tuple(name for name in options.attach if name != "stdin") or ("stdout", "stderr"),
+        keys=keys or DETACH_KEYS,
         memory_bytes=options.resources.memory_bytes,
     )
-    if narrate:
-        _let_go()  # while it is told there is time to interrupt
-        session = start(home, record.id, narrate=narrate)
-        _wait(session, narrate)
-    mailbox = signals.Mailbox(proxy=options.sig_proxy)
-    if not narrate:
-        if pressed := signals.ENDING.intersection(mailbox.take()):
-            raise _NotStarted(Quit(128 + max(pressed)))
-        session = start(home, record.id)
-        _wait(session, "")
-    return Client(home, record.id, view, mailbox).follow(session)
+    return lambda mailbox, session: Client(home, record.id, view, mailbox).follow(session)
 
 
-def _wait(session: Session, narrate: str) -> None:
+def _wait(session: Session, started: Callable[[], object]) -> None:
     """Wait until the program runs."""
     try:
-        if narrate:
-            from .narration import tell
-
-            tell(session, wait=narrate == "step")
-        else:
-            session.wait_until_started()
+        started()
     except MinirunError as error:
         session.close()
         raise _NotStarted(error) from error
     except KeyboardInterrupt:
-        session.close()  # the shim sees that nobody listens, and gives up
+        try:
+            signals.hold()
+        finally:
+            session.abandon()
         raise
 
 

@@ -26,8 +26,14 @@ ENDING = frozenset((signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT
 
 
 def hold() -> None:
-    """Let ending signals wait: what is under way must not be left half done."""
+    """Let ending signals wait: what is under way must not be left half done.
+
+    Raises:
+        KeyboardInterrupt: one is about to come again.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    if signal.setitimer(signal.ITIMER_REAL, 0)[0]:
+        raise KeyboardInterrupt
 
 
 class Mailbox:

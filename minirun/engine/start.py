@@ -103,6 +103,17 @@ class Session:
                 return held
         return None
 
+    def abandon(self) -> None:
+        """Hang up once the shim has started the container or given up: then it can be removed."""
+        peer = _socket.socket(fileno=self.fd)
+        try:
+            peer.shutdown(_socket.SHUT_WR)  # a shim that waits for Enter does so no more
+            self.wait_until_started()
+        except (MinirunError, OSError):
+            return  # so much the better
+        finally:
+            peer.close()
+
     def close(self) -> None:
         """Hang up; the container goes on."""
         os.close(self.fd)
