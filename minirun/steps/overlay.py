@@ -6,15 +6,21 @@ Next: ``idmapped.py``, where owners are others inside; ``rootfs.py``.
 
 from __future__ import annotations
 
+import os
+
 from .. import kernel
-from ..errors import SyscallError
+from ..errors import HostError, SyscallError
 from ..flags import At, Mount, MountAttr
-from ..record import Record
+from ..record import Record, replace
 from .base import Context, Step, quoted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import ClassVar
+
+
+#: mount(2) takes one page of data, and cuts off what is beyond without a word.
+_DATA_LIMIT_BYTES = 4095
 
 
 class Overlay(Record):
@@ -75,7 +81,38 @@ class MountOverlay(Step):
     def apply(self, context: Context) -> None:
         """Mount it on a directory of ours, outside anything the image controls."""
         del context
-        kernel.mount("overlay", self.target, "overlay", Mount(0), self.overlay.data)
+        if _fits(self.overlay):
+            kernel.mount("overlay", self.target, "overlay", Mount(0), self.overlay.data)
+        else:
+            _mount_by_descriptors(self.overlay, self.target)
+
+
+def _fits(stack: Overlay) -> bool:
+    return len(os.fsencode(stack.data)) <= _DATA_LIMIT_BYTES
+
+
+def _mount_by_descriptors(stack: Overlay, target: str) -> None:
+    """Mount more layers than there is room for with their paths: 80 in /var/lib/minirun.
+
+    A descriptor's path takes 19 bytes, however deep the store lies: that is 200 layers.
+    """
+    fds: list[int] = []
+
+    def held(path: str) -> str:
+        fds.append(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        return f"/proc/self/fd/{fds[-1]}"
+
+    try:
+        short = replace(stack, lowers=tuple(map(held, stack.lowers)))
+        if stack.upper:
+            short = replace(short, upper=held(stack.upper), work=held(stack.work))
+        if not _fits(short):
+            problem = f"{len(stack.lowers)} layers are more than one mount can have"
+            raise HostError(problem, hint="make one of them: minirun build --squash")
+        kernel.mount("overlay", target, "overlay", Mount(0), short.data)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def map_owners(tree_fd: int, userns_fd: int, *, recursive: bool = False) -> None:
