@@ -79,7 +79,7 @@ def test_queue_that_is_full_refuses_with_retry_after(one: Lab) -> None:
     status, headers, body = one.get()
     assert (status, headers["Retry-After"]) == (503, "1")
     assert headers["Content-Type"] == "application/problem+json"
-    assert json.loads(body)["status"] == 503
+    assert json.loads(body)["detail"] == "the queue is full"
     one.finish()
     one.wait_until(lambda: one.answered() == 2)
 
