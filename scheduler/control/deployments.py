@@ -68,23 +68,6 @@ class Written:
     is_new: bool = False
 
 
-def _write(
-    control: Control, name: str, decide: Callable[[Desired], Change], request: Request
-) -> Written:
-    """Do one write, and return what it left behind."""
-    left = []
-
-    def noting(desired: Desired) -> Change:
-        change = decide(desired)
-        entry = change.entries.get(name) or desired.entries[name]
-        is_new = name not in desired.entries
-        left.append(Written(entry, control.store.generation(name), is_new))
-        return change
-
-    numbers = control.store.transact(noting, if_match=request.conditions(name))
-    return replace(left[0], generation=numbers.get(name, left[0].generation))
-
-
 def put(control: Control, deployment: Deployment, request: Request) -> Written:
     """Create or change a deployment.
 
@@ -130,6 +113,23 @@ def patch(
         return _applied(before, wanted, now, request)
 
     return _write(control, name, decide, request)
+
+
+def _write(
+    control: Control, name: str, decide: Callable[[Desired], Change], request: Request
+) -> Written:
+    """Do one write, and return what it left behind."""
+    left = []
+
+    def noting(desired: Desired) -> Change:
+        change = decide(desired)
+        entry = change.entries.get(name) or desired.entries[name]
+        is_new = name not in desired.entries
+        left.append(Written(entry, control.store.generation(name), is_new))
+        return change
+
+    numbers = control.store.transact(noting, if_match=request.conditions(name))
+    return replace(left[0], generation=numbers.get(name, left[0].generation))
 
 
 def _applied(before: Entry, deployment: Deployment, now: float, request: Request) -> Change:
