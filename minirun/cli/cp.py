@@ -14,8 +14,8 @@ import click
 from ..container.sizes import human_size
 from ..engine.home import default_home
 from ..errors import UsageError
-from .common import container_argument, find
-from .output import say
+from .common import container_argument, find, format_option
+from .output import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,14 +110,16 @@ def _refuse_terminal(is_terminal: bool, message: str) -> None:
 
 
 @click.command()
+@format_option
 @container_argument()
-def diff_command(name: str) -> int:
+def diff_command(name: str, chosen: str) -> int:
     """Show what a container added (A), changed (C) and deleted (D) in its image."""
     from ..engine.writable import writable
     from ..image.changes import changes
 
     home = default_home()
     layer = writable(home, find(home, name))
-    for change in changes(layer.upper, layer.lowers, layer.mount_points, layer.owners):
-        say(f"{change.kind} {change.path}")
+    found = changes(layer.upper, layer.lowers, layer.mount_points, layer.owners)
+    rows = [{"Kind": change.kind, "Path": change.path} for change in found]
+    show(rows, (("CHANGE", "Kind"), ("PATH", "Path")), chosen or "{{.Kind}} {{.Path}}")
     return 0

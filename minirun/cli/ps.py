@@ -9,7 +9,7 @@ import click
 
 from ..engine.home import default_home
 from .common import container_argument, find, format_option
-from .output import ago, human_time, say, seconds_since, show
+from .output import ago, human_time, seconds_since, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,22 +118,21 @@ def status(record: ContainerRecord) -> str:
 
 
 @click.command()
+@format_option
 @container_argument()
 @click.argument("wanted", required=False, default="", metavar="[PORT[/udp]]")
-def port_command(name: str, wanted: str) -> int:
+def port_command(name: str, wanted: str, chosen: str) -> int:
     """Show the published ports of a container, or where one of them is."""
     from ..errors import StateError
 
     record = find(default_home(), name)
     key = wanted if "/" in wanted or not wanted else f"{wanted}/tcp"
-    found = False
-    for text in record.state.attachment.ports:
-        host, _, inside = text.partition("->")
-        if key in ("", inside):
-            say(host if key else f"{inside} -> {host}")
-            found = True
-    if key and not found:
+    pairs = (text.split("->") for text in record.state.attachment.ports)
+    rows = [{"Port": inside, "Host": host} for host, inside in pairs if key in ("", inside)]
+    if key and not rows:
         raise StateError(
             f"no public port {key!r} published for {name}", hint=f"minirun port {name}"
         )
+    usual = "{{.Host}}" if key else "{{.Port}} -> {{.Host}}"
+    show(rows, (("PORT", "Port"), ("HOST", "Host")), chosen or usual)
     return 0

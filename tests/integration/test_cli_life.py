@@ -346,6 +346,9 @@ def test_cp_there_and_back(cli: Cli, tmp_path: Path) -> None:
     cli("cp", str(tmp_path / "again"), "web:/root/")
     assert (tmp_path / "again").read_text() == "hello"
     assert "A /root/again" in cli("diff", "web").out
+    assert {"Kind": "A", "Path": "/root/again"} in [
+        json.loads(line) for line in cli("diff", "--format", "json", "web").out.splitlines()
+    ]
     assert "no such file" in cli.fails("cp", "web:/nothing", str(tmp_path))
 
 
