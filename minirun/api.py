@@ -135,11 +135,11 @@ class Containers:
         """
         import _socket
 
-        from .engine.start import Session
+        from .engine.start import Session, ask_launcher
 
         ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
-            self._ask_launcher(container_id, theirs.fileno())
+            ask_launcher(self.home, container_id, theirs.fileno())
         except OSError as error:
             ours.close()
             raise ConnectionError("no launcher listens") from error
@@ -150,25 +150,6 @@ class Containers:
             return session.wait_until_started()
         finally:
             session.close()
-
-    def _ask_launcher(self, container_id: str, client: int) -> None:
-        import _socket
-        import array
-
-        from .engine.start import launcher_socket
-        from .quickjson import dumps
-        from .shim import listen
-
-        end = _socket.socket(fileno=listen.connect(launcher_socket(self.home)))
-        try:
-            place = {"data": self.home.data, "root": self.home.root, "id": container_id}
-            rights = array.array("i", [client]).tobytes()
-            ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
-            end.sendmsg([dumps(place).encode()], ancillary)
-            # Whether it says yes or dies meanwhile: the shim, if there is one, has our client.
-            end.recv(1)
-        finally:
-            end.close()
 
     def launcher_pid(self) -> int:
         """Return the pid of the launcher that listens, 0 where none does."""

@@ -132,10 +132,17 @@ def start(home: Home, container_id: str, *, narrate: str = "") -> Session:
     """
     ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
     client = theirs.fileno()
-    if narrate or not _ask_launcher(home, container_id, client):
+    if narrate or not _is_launched(home, container_id, client):
         fork_shim(home.place(container_id), client, narrate)
     theirs.close()
     return Session(ours.detach())
+
+
+def _is_launched(home: Home, container_id: str, client: int) -> bool:
+    try:
+        return ask_launcher(home, container_id, client)
+    except OSError:
+        return False
 
 
 def attach(home: Home, container_id: str) -> Session:
@@ -157,21 +164,25 @@ def launcher_socket(home: Home) -> str:
     return f"{home.root}/.launcher.sock"
 
 
-def _ask_launcher(home: Home, container_id: str, client: int) -> bool:
-    """Send the launcher a request and the shim's end of the conversation; False without one."""
+def ask_launcher(home: Home, container_id: str, client: int) -> bool:
+    """Let the launcher start a container; whether it said yes.
+
+    Args:
+        home: where it is kept.
+        container_id: made by ``create``; not running.
+        client: the shim's end of the conversation. Where the answer is not yes, the shim may be
+            there all the same: then it has it.
+
+    Raises:
+        OSError: no launcher listens, or it ended meanwhile.
+    """
     import array
 
-    try:
-        link = listen.connect(launcher_socket(home))
-    except OSError:
-        return False
     request = dumps({"data": home.data, "root": home.root, "id": container_id}).encode()
     rights = array.array("i", [client]).tobytes()
-    end = _socket.socket(fileno=link)
+    end = _socket.socket(fileno=listen.connect(launcher_socket(home)))
     try:
         end.sendmsg([request], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         return end.recv(1) == b"k"
-    except OSError:
-        return False
     finally:
         end.close()
