@@ -170,7 +170,8 @@ def _end_with(parent: int) -> None:
 
     def interrupt(*_: object) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # once is enough, and not in the middle
+            # Once is enough. Not SIG_IGN: of one that is on its way Python would complain.
+            signal.signal(number, lambda *_: None)
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM):

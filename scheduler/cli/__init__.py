@@ -50,8 +50,18 @@ def perform(words: Sequence[str]) -> int:
 
 
 def _invoke(words: Sequence[str]) -> int:
-    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     from .app import invoke
 
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        sys.unraisablehook = _come_again
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return invoke(words)
+
+
+def _come_again(lost: sys.UnraisableHookArgs) -> None:
+    """Let a Ctrl-C that an import's callback has dropped come once more, as an alarm."""
+    if lost.exc_type is KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+    else:
+        sys.__unraisablehook__(lost)
