@@ -20,6 +20,8 @@
     usage       what images take, alone and together    gc   what nobody needs, taken away
     signature   who vouches for an image          signature_policy   who has to
     sbom        what is installed in an image
+    dockerfile  a Dockerfile as instructions; ``dockerfile_*`` its words, forms and stages   pure
+    build       instructions as an image; ``build_*`` one file for each of them, and its cache
     capture     this host's Python as a base image
     pack_app    a program, its model and its environment as an image
 
