@@ -15,7 +15,7 @@ Messages are lowercase and have no full stop. They are printed in one place (``c
 the Flask error handler), never by the code that raises them. Exit codes follow Docker: 125 for
 minirun itself, 126 for a command that cannot be executed, 127 for one that was not found.
 
-Next: ``record.py``.
+Next: ``kernel.py``, the first to raise these.
 """
 
 from __future__ import annotations

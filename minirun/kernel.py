@@ -6,8 +6,8 @@ retries, no logging: this is the file that a security reader audits first.
 
 Every file descriptor made here is close-on-exec.
 
-Next: ``kernel_rare.py``, the calls that few containers need; ``host.py``, which asks what this
-kernel can do.
+Next: ``spec.py``, what a container is asked to be. Aside: ``syscall.py`` makes the calls,
+``kernel_rare.py`` has those that few containers need, ``host.py`` asks what this kernel can do.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ Every line is one step, in the order in which it happens. The order is the kerne
 * seccomp last; without no_new_privs before identity, because loading it needs CAP_SYS_ADMIN.
 * descriptors are closed last of all: the steps need them.
 
-Pure. Next: ``runner.py``, which walks the plan; ``explain.py``, which prints it.
+Pure. Next: ``steps/base.py``, what a step is; then ``runner.py``, which walks the plan, and
+``explain.py``, which prints it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ A step belongs to a lane, the process it must happen in:
     M  intermediate       between the host and namespaces that are joined; often not needed
     I  init               inside; becomes the container's process
 
-Next: ``namespaces.py``, then the other modules of this package in the order of ``../plan.py``.
+Next: ``namespaces.py``, then the other modules of this package in the order of ``../plan.py``;
+then ``../runner.py``.
 """
 
 from __future__ import annotations
