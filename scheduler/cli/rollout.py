@@ -141,8 +141,10 @@ def _ended(now: Mapping[str, Any], target: int) -> bool | None:
     name, state = now["name"], now["status"]
     if state["revision"] != target:
         hint = f"minisched events {name} tells the story"
-        why = state["reason"] or f"revision {target} was rolled back to {state['revision']}"
-        complain(f"{name}: {one_line(why)}", hint)
+        undone = f"revision {target} was rolled back to {state['revision']}"
+        why = one_line(state["reason"])  # by now it may be of what came after
+        why = why if undone in why else f"{undone}: {why}".removesuffix(": ")
+        complain(f"{name}: {why}", hint)
         return False
     if state["state"] == "failed":
         complain(f"{name}: {one_line(state['reason'])}", f"minisched describe {name} shows more")

@@ -115,7 +115,8 @@ def _service_state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
     if not desired and not entry.slots:
         return "idle", entry.scale.reason  # a rollout goes on when there is a replica to prove it
     if rollout.stage is not Stage.COMPLETE:
-        return "progressing", _trouble(entry) or rollout.reason or _trial(entry)
+        # Who goes back has a reason; what it says is worth more than what is being left.
+        return "progressing", rollout.reason or _trouble(entry) or _trial(entry)
     if ready < desired:
         return "degraded", _trouble(entry) or f"{ready} of {desired} ready"
     return ("running", rollout.reason) if desired else ("idle", entry.scale.reason)

@@ -19,6 +19,7 @@ import yaml
 from scheduler.cli import perform
 from scheduler.cli.app import COMMANDS
 from scheduler.cli.get import NOUNS
+from scheduler.cli.rollout import _ended
 from tests.scheduler.cli_desk import Desk, desk
 
 MINISCHED = Path(sys.executable).with_name("minisched")
@@ -86,6 +87,22 @@ def test_apply_says_that_a_revision_was_rolled_back(sched: Desk) -> None:
     assert "no progress for " in sched("rollout", "history", "web")
     said = sched("rollout", "undo", "web", code=125)
     assert "web has no earlier revision that worked\nhint: revision 2 failed: " in said
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("", "web: revision 2 was rolled back to 1"),
+        ("web.9: exited with 1", "web: revision 2 was rolled back to 1: web.9: exited with 1"),
+        ("revision 2 was rolled back to 1: x", "web: revision 2 was rolled back to 1: x"),
+    ],
+)
+def test_rollback_is_told_whatever_came_after_it(
+    reason: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = {"revision": 1, "state": "progressing", "reason": reason}
+    assert _ended({"name": "web", "status": status}, 2) is False
+    assert f"minisched: {said}\n" in capsys.readouterr().err
 
 
 def test_apply_gives_up_in_time_and_says_where_to_look(sched: Desk) -> None:
