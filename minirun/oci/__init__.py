@@ -7,6 +7,7 @@
     foreground.py  wait for a process, pass signals and the terminal on
     criu.py        the program behind checkpoint and restore, and why it failed
     outside.py     what criu must be told of a container, because it is not the container's own
+    midway.py      hooks in the middle of a restore
     restoration.py everything of a create but the processes, which criu makes
     <verb>.py      OPTIONS, and ``main(call)`` which returns the exit code
 

@@ -47,6 +47,7 @@ def run(
     words: Sequence[str],
     log: str,
     prepare: Callable[[], tuple[str, ...]] | None = None,
+    attend: Callable[[int], None] | None = None,
 ) -> None:
     """Run criu and wait for its end.
 
@@ -55,6 +56,7 @@ def run(
         words: the verb and its options.
         log: the file that it writes its log to.
         prepare: called in the child; enters what criu shall be in, returns more options.
+        attend: called with the pid of criu; returns when that has ended.
 
     Raises:
         MinirunError: it failed, or could not be prepared.
@@ -67,7 +69,11 @@ def run(
     os.close(told)
     with open(failed, encoding="utf-8", errors="replace") as pipe:
         problem = pipe.read()
-    _, status = os.waitpid(pid, 0)
+    try:
+        if attend is not None:
+            attend(pid)
+    finally:
+        _, status = os.waitpid(pid, 0)
     if problem:
         raise MinirunError(problem)
     if status:

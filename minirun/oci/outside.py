@@ -33,6 +33,8 @@ NETWORK = "extRootNetNS"
 _MASKS = {"/dir": "dir", "/file": "file"}
 _FILE = "outside.json"
 #: Joined by path, these would be the restored container's own.
+#: Those that a restore runs, or that are none of its business.
+_HOOKS = ("prestart", "createRuntime", "poststop")
 _NOT_JOINED = ("pid", "ipc", "uts", "mount", "user", "cgroup", "time")
 
 
@@ -174,7 +176,7 @@ def _early_hooks(hooks: Hooks | None) -> Iterator[str]:
     """Yield the hooks that a restore has no moment for."""
     if hooks is not None:
         given = encode(hooks)
-        yield from (name for name in given if given[name] and name != "poststop")
+        yield from (name for name in given if given[name] and name not in _HOOKS)
 
 
 def _refusal(path: str, what: str) -> SpecError:

@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import os
 
-from .. import kernel
+from .. import inroot, kernel
 from ..creation import Creation
 from ..errors import take_back
 from ..flags import AT_FDCWD, PR_SET_NO_NEW_PRIVS, At, Clone, Mount, MountAttr
+from ..hooks import run_hooks
 from ..mount_options import parse
 from ..record import replace
+from ..spec import Hooks
 from ..steps.base import Context
 from ..steps.limits import CreateCgroup
 from ..steps.mounts import MountBind
 from ..validate import validate
 from . import criu, outside
+from .midway import Midway
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,8 +76,10 @@ class Restoration(Creation):
                 self._meanwhile(state, setting, context, None)()  # config.json, exec's filter
                 assert context.cgroup is not None
                 enter = self._entering(found, context.cgroup, setting.rootfs)
-                criu.run(program, words, f"{work}/restore.log", enter)
-                context.init_pid = self._take_pid()
+                midway = Midway(self.directory.path, lambda pid: self._run_hooks(context, pid))
+                words += ["--action-script", midway.program]
+                criu.run(program, words, f"{work}/restore.log", enter, midway.attend)
+                context.init_pid = self._take_pid(midway)
                 context.save_state("created")
             except BaseException as error:
                 self._take_back(context, error)
@@ -90,7 +95,16 @@ class Restoration(Creation):
         if setting.cgroup:
             CreateCgroup(setting.cgroup, self.spec.linux.resources).apply(context)
 
-    def _take_pid(self) -> int:
+    def _run_hooks(self, context: Context, pid: int) -> None:
+        """Run the hooks that a create runs outside; the container's namespaces are there."""
+        context.init_pid = pid
+        hooks = self.spec.hooks or Hooks()
+        run_hooks("prestart", hooks.prestart, context.state("creating"))
+        run_hooks("createRuntime", hooks.create_runtime, context.state("creating"))
+
+    def _take_pid(self, midway: Midway) -> int:
+        """Read what criu has told, and remove what was there for it."""
+        midway.close()
         with open(self.directory.file(_PID), encoding="ascii") as file:
             pid = int(file.read())
         os.unlink(self.directory.file(_PID))
@@ -149,9 +163,26 @@ class Restoration(Creation):
         kernel.mount(None, place, None, Mount.MS_REMOUNT | Mount.MS_RDONLY | _SAFE, None)
         root = f"{place}/root"
         kernel.mount(rootfs, root, None, Mount.MS_BIND | Mount.MS_REC, None)
+        self._make_mountpoints(root, sources)
         if self.spec.root.readonly:
             kernel.mount_setattr(AT_FDCWD, root, At(0), MountAttr.MOUNT_ATTR_RDONLY)
         return sources
+
+    def _make_mountpoints(self, root: str, sources: dict[str, str]) -> None:
+        """Make what a create had made in the image: this root may be another copy of it.
+
+        What is below another mount lies in that mount, and criu brings it back.
+        """
+        places = [entry.destination.rstrip("/") for entry in self.spec.mounts]
+        root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for path in places:
+            if any(path.startswith(f"{other}/") for other in places):
+                continue
+            if os.path.isdir(sources.get(path, root)):
+                os.close(inroot.make_directory(root_fd, path))
+            else:
+                os.close(inroot.make_file(root_fd, path))
+        os.close(root_fd)
 
     def _network(self) -> tuple[str, ...]:
         """Return criu's words for a network namespace that is there already."""

@@ -23,7 +23,8 @@ def docker(image: Path) -> Iterator[Engine]:
     with scratch("docker") as folder:
         config = folder / "daemon.json"
         runtimes = {"minirun": {"path": str(MINIRUN)}}
-        config.write_text(json.dumps({"runtimes": runtimes, "default-runtime": "minirun"}))
+        settings = {"runtimes": runtimes, "default-runtime": "minirun"}
+        config.write_text(json.dumps({**settings, "experimental": True}))  # for its checkpoints
         socket = f"unix://{folder}/d"
         engine = Engine(
             folder,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minirun.errors import MinirunError
+from minirun.oci.midway import Midway
 from tests.integration.oci_lab import Runtime
 
 pytestmark = pytest.mark.requires("root", "busybox", "cgroups")
@@ -223,6 +225,51 @@ def test_terminal_is_refused_by_name(oci: Runtime, tmp_path: Path) -> None:
     refused = oci.run("--criu", "/bin/true", "restore", "--image-path", str(tmp_path), "web")
     assert refused.returncode == 1
     assert "$.process.terminal: a container with a terminal cannot be" in refused.stderr
+
+
+@pytest.mark.requires("criu")
+def test_hooks_run_when_the_namespaces_are_there(counter: Counter, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    note = {"path": "/bin/sh", "args": ["sh", "-c", f"cat >>{seen}; echo >>{seen}"]}
+    path = counter.oci.bundle / "config.json"
+    config = json.loads(path.read_text())
+    config["hooks"] = {"prestart": [note], "createRuntime": [note]}
+    path.write_text(json.dumps(config))
+    counter.start()
+    counter.checkpoint()
+    seen.unlink()
+    pid = counter.restore_detached()
+    states = [json.loads(line) for line in seen.read_text().splitlines()]
+    assert [(state["status"], state["pid"]) for state in states] == [("creating", pid)] * 2
+    counter.wait_for(counter.log()[-1] + 2)
+
+
+def midway(folder: Path, act: Callable[[int], None]) -> int:
+    """Return how the script ends that criu would run at this stage."""
+    stage = Midway(str(folder), act)
+    told = {"CRTOOLS_SCRIPT_ACTION": "setup-namespaces", "CRTOOLS_INIT_PID": "77"}
+    with subprocess.Popen([stage.program], env=told) as script:
+        try:
+            stage.attend(script.pid)
+        finally:
+            code = script.wait()
+            stage.close()
+    assert not list(folder.iterdir())
+    return code
+
+
+def test_criu_waits_for_the_hooks(tmp_path: Path) -> None:
+    asked: list[int] = []
+    assert midway(tmp_path, asked.append) == 0
+    assert asked == [77]
+
+
+def test_hook_that_fails_ends_the_restore_and_is_told(tmp_path: Path) -> None:
+    def fail(_pid: int) -> None:
+        raise MinirunError("no network")
+
+    with pytest.raises(MinirunError, match="no network"):
+        midway(tmp_path, fail)
 
 
 @pytest.fixture
