@@ -21,6 +21,7 @@ from ..shim.place import StartFile
 from ..spec import Root, Spec
 from ..steps.overlay import Overlay
 from .facts import look_up
+from .foundation import foundation
 from .keep import confirm_kept
 
 TYPE_CHECKING = False
@@ -162,7 +163,8 @@ def _overlay(home: Home, target: Target, container_id: str) -> Overlay | None:
     place = home.place(container_id)
     for name in ("upper", "work"):
         os.mkdir(place.file(name), 0o755)
-    return Overlay(target.lowers, place.file("upper"), place.file("work"))
+    lowers = (*target.lowers, foundation(home))
+    return Overlay(lowers, place.file("upper"), place.file("work"))
 
 
 def _start_file(

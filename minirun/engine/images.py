@@ -1,6 +1,6 @@
 """What ``minirun run IMAGE`` was given, made ready to run.
 
-Next: ``create.py``.
+Next: ``foundation.py``.
 """
 
 from __future__ import annotations

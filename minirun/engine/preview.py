@@ -121,7 +121,8 @@ def _facts(options: RunOptions) -> Facts:
 
 def _setting(options: RunOptions, layers: int) -> Setting:
     folder = f"{_HOME}/containers/{EXAMPLE_ID}"
-    lowers = tuple(f"{_HOME}/l/layer{number}" for number in range(layers, 0, -1))
+    image = (f"{_HOME}/l/layer{number}" for number in range(layers, 0, -1))
+    lowers = (*image, f"{_HOME}/foundation")
     group = f"minirun/{EXAMPLE_ID}"
     filtered = options.security.seccomp != "unconfined" and not options.privileged
     return Setting(

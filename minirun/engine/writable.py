@@ -10,6 +10,7 @@ from ..image.owners import Owners
 from ..record import Record
 from ..shim.place import StartFile
 from ..spec import Spec
+from .foundation import above_foundation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def writable(home: Home, record: ContainerRecord) -> Writable:
         raise StateError(f"{record.name} was made of an OCI bundle: it has no layer of its own")
     spec = place.read("config.json", Spec)
     targets = [*(mount.destination for mount in spec.mounts), *start.etc]
-    upper, lowers = start.overlay.upper, start.overlay.lowers
+    upper, lowers = start.overlay.upper, above_foundation(home, start.overlay.lowers)
     return Writable(
         upper,
         lowers,

@@ -90,8 +90,9 @@ def take_over(text: str) -> NoReturn:
 def _revive(text: str) -> Shim:
     """Return the shim that ``shed`` described."""
     from ..decode import decode
+    from .birth import become_shim
     from .place import Place, Running
-    from .supervise import Shim, become_shim
+    from .supervise import Shim
 
     facts = loads(text)
     become_shim()

@@ -47,39 +47,74 @@ def start(
     Raises:
         MinirunError: nothing of this start is left; the record says why.
     """
-    spec = place.read("config.json", Spec)
-    how = place.read("start.json", StartFile)
+    spec, how = place.read("config.json", Spec), place.read("start.json", StartFile)
     record = place.store.read(place.id)
     terminal = spec.process is not None and spec.process.terminal
     ends, stdio = make_pipes(interactive=record.options.interactive and not terminal)
-    request = _request(place, spec, how, stdio)
-    container = place.container()
-    #: What is found out on the way, and written down once.
-    found: dict[str, object] = {}
 
-    def take(state: State) -> None:
-        found.update(pid=state.pid, pid_start_time=state.start_time)
-        take_in_hand(Running(state.pid, state.start_time, ends, state.cgroup))
+    def opened(ends: Ends) -> None:
+        open_streams(ends, record.options.log)
 
+    attempt = _Attempt(place, how, ends, opened, take_in_hand)
     try:
-        if not terminal:
-            open_streams(ends, record.options.log)
-        early = None if terminal else take
-        fds = container.run(spec, request, _connector(place, how, found), observe, early)
-        if terminal:  # init has made it, and handed up the master
-            ends = _keep_console_only(ends, fds["console"])
-            open_streams(ends, record.options.log)
-            take(container.directory.read())
+        attempt.run(spec, stdio, observe, terminal=terminal)
     except BaseException:
-        container.delete(force=True)
-        _detach(place, how)
-        for fd in ends.all():
-            os.close(fd)
+        attempt.undo()
         raise
     finally:
         for fd in stdio:
             os.close(fd)
-    return _remember(place, found)
+    return _remember(place, attempt.found)
+
+
+class _Attempt:
+    """A start under way.
+
+    Args:
+        place, how: of the container.
+        ends: of its pipes; later of its terminal.
+        open_streams: called with the ends.
+        take_in_hand: see ``start``.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        how: StartFile,
+        ends: Ends,
+        open_streams: Callable[[Ends], None],
+        take_in_hand: Callable[[Running], None],
+    ) -> None:
+        self._place, self._how, self._ends = place, how, ends
+        self._open_streams, self._take_in_hand = open_streams, take_in_hand
+        self._container = place.container()
+        #: What the record is to say, written down once.
+        self.found: dict[str, object] = {}
+
+    def run(
+        self, spec: Spec, stdio: tuple[int, int, int], observe: Observer | None, *, terminal: bool
+    ) -> None:
+        """Start it. A terminal is made by init, so only then is there something to open."""
+        request = _request(self._place, spec, self._how, stdio)
+        attach = _connector(self._place, self._how, self.found)
+        if not terminal:
+            self._open_streams(self._ends)
+        fds = self._container.run(spec, request, attach, observe, None if terminal else self._take)
+        if terminal:
+            self._ends = _keep_console_only(self._ends, fds["console"])
+            self._open_streams(self._ends)
+            self._take(self._container.directory.read())
+
+    def _take(self, state: State) -> None:
+        self.found.update(pid=state.pid, pid_start_time=state.start_time)
+        self._take_in_hand(Running(state.pid, state.start_time, self._ends, state.cgroup))
+
+    def undo(self) -> None:
+        """Leave nothing of it."""
+        self._container.delete(force=True)
+        _detach(self._place, self._how)
+        for fd in self._ends.all():
+            os.close(fd)
 
 
 def _request(place: Place, spec: Spec, how: StartFile, stdio: tuple[int, int, int]) -> Request:

@@ -6,7 +6,7 @@ shim ahead: forked, gone from its side, and warm, because it has rehearsed a sta
 over a socket is the order: a container, and the client's end of the conversation. End of file
 instead means that the launcher is gone.
 
-Next: ``supervise.py``.
+Next: ``birth.py``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import os
 import struct
 
 from ..quickjson import dumps, loads
+from .birth import leave_caller, supervise
 from .place import Place
-from .supervise import leave_caller, supervise
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,21 +9,16 @@ Next: ``after.py``, which the loop comes to at the end, and ``standby.py``.
 from __future__ import annotations
 
 import _socket
-import gc
 import os
 import select
 import time
 
-from .. import kernel
 from ..container.entry import EXITED
 from ..container.events import Event, EventLog
 from ..container.logs import LogWriter
-from ..descriptors import close_all_but
 from ..errors import MinirunError, in_words
-from ..flags import PR_SET_NAME
 from . import after, frames, listen
 from .lean import FIRST_IDLE_S, shed
-from .narrate import narrator
 from .standby import Standby
 from .streams import Streams
 
@@ -44,46 +39,6 @@ else:
 
 #: A health check that is due this soon is waited for awake.
 _SOON_MS = 2000.0
-
-
-def supervise(place: Place, client: int, narrate: str = "") -> NoReturn:
-    """Be the shim of a container until it is over. Call it in a freshly forked process.
-
-    Args:
-        place: where the container is kept.
-        client: a connected socket that hears ``started`` and everything after; -1 for none.
-        narrate: see ``narrate.narrator``.
-    """
-    try:
-        leave_caller(client)
-        shim = Shim(place, client)
-        shim.begin(narrator(client, narrate))
-        shim.loop()
-    finally:
-        os._exit(0)
-
-
-def leave_caller(client: int) -> None:
-    """Own session, no terminal, deaf to the keyboard, and no descriptor but the client's."""
-    if os.getsid(0) != os.getpid():
-        os.setsid()
-    signal.set_wakeup_fd(-1)  # the caller's pipe: its number will soon be somebody else's
-    null = os.open("/dev/null", os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    close_all_but((0, 1, 2, client))
-    gc.freeze()  # the collector would touch, and so copy, every page of the caller's heap
-    become_shim()
-
-
-def become_shim() -> None:
-    """Name the process, and leave signals of a terminal to the container."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    buffer, address = kernel.buffer_address(b"minirun-shim\0")
-    kernel.prctl(PR_SET_NAME, address)
-    del buffer
 
 
 class Shim:

@@ -191,9 +191,10 @@ def test_create_killed_at_any_moment_leaves_the_id_free(lab: Lab) -> None:
 def test_start_killed_at_any_moment_happened_or_not(lab: Lab) -> None:
     """What if the caller dies in start? The container waits as before, or it runs."""
     config = lab.config("sleep", "1000")
-    first = lab.container()
-    lab.create(first, config)
-    total = lines_of(first.start)
+    for _ in range(2):  # the lines of what the first one imports are not run again
+        first = lab.container()
+        lab.create(first, config)
+        total = lines_of(first.start)
     before = footprint(lab.root)
     happened = []
     for moment in range(0, total, -(-total // MOMENTS)):
