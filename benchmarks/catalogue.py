@@ -67,9 +67,10 @@ def _warm_start(lab: Lab, engines: Engines, network: str, limit: float) -> Exper
     rows = (
         Row(
             f"launcher-{network}",
-            f"warm launcher, --network {network}: request to exec; docker: its API's start",
+            f"warm launcher, --network {network}: request to exec, by the record; docker: its API",
             targets=(Target(limit),),
         ),
+        Row(f"launcher-told-{network}", "the same until the client is told that it runs"),
         Row(
             f"launcher-create-{network}",
             "the same with making the container: create and start",

@@ -59,7 +59,7 @@ def _scaled_ms(sched: Serving) -> float:
     begin = time.perf_counter()
     sched.client.scale("scale", MANY)
     # To ask fifty times a second would be a third of what the scheduler does meanwhile.
-    sched.wait_ready("scale", MANY, every_s=0.1)
+    sched.wait_ready("scale", MANY)
     wait_serving(sched.addresses("scale"))
     elapsed_ms = (time.perf_counter() - begin) * 1000
     _remove(sched, "scale")

@@ -94,13 +94,16 @@ class Serving:
         self.client.apply(name, spec | more)
         self.wait_ready(name, replicas if more.get("autoscale") is None else 1)
 
-    def wait_ready(self, name: str, ready: int, *, every_s: float = 0.02) -> None:
-        """Return when the scheduler says that so many replicas serve; it is asked that often."""
+    def wait_ready(self, name: str, ready: int) -> None:
+        """Return when the scheduler says that so many replicas serve.
 
-        def is_so() -> bool:
-            return bool(self.client.deployment(name)["status"]["ready"] == ready)
-
-        self.wait(is_so, f"{ready} replicas of {name} are ready", every_s=every_s)
+        What it is asked takes from what it does: so the more are missing, the less often.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while (found := self.client.deployment(name)["status"]["ready"]) != ready:
+            if time.monotonic() > deadline:
+                raise BenchError(f"never: {ready} replicas of {name} are ready")
+            time.sleep(max(0.005, 0.1 * abs(ready - found) / max(ready, 4)))
 
     def wait_only(self, name: str, count: int) -> None:
         """Return when there are no more replicas than these: what left has gone."""
