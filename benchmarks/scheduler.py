@@ -51,7 +51,7 @@ def _scale(lab: Lab, engines: Engines, sched: Serving) -> Experiment:
     contenders: dict[str, Round] = {"minirun": lambda: {row.id: _scaled_ms(sched)}}
     if docker := engines.peers.get("docker"):
         contenders["docker"] = _composed(lab, docker, engines.docker_socket, row.id)
-    return Experiment((row,), contenders, share=0.15, warmup=0)
+    return Experiment((row,), contenders, share=0.25, warmup=1)
 
 
 def _scaled_ms(sched: Serving) -> float:
