@@ -5,7 +5,8 @@ when it asks for twice what is ready, and while it does nothing is scaled down. 
 
     dead band       within 10 % of the target nothing changes
     stabilisation   down only to the highest number asked for in the last minute
-    zero            only after a whole idle window, a grace, and with nobody waiting
+    zero            only after a whole idle window, a grace, with nobody waiting, and when the
+                    revision has worked: a bad one has to be found out and rolled back
     memory guard    no more replicas than free memory holds
 
 A metric that is missing never scales anything down; where all are missing nothing happens at all.
@@ -39,13 +40,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What a decision is made from, beside the traffic."""
+    """What a decision is made from, beside the traffic.
+
+    ``unproven``: a revision is on its way that has not worked yet, and would go to sleep unseen.
+    """
 
     ready: int
     current: int
     memory_free_bytes: int | None = None
     delta_bytes: int = 0
     slow_start: bool = False
+    unproven: bool = False
 
 
 def after_restart(ready: int, now: float) -> Scale:
@@ -143,7 +148,7 @@ def _cautious(
     scale, highest = _stabilised(spec, scale, needed, current, at, now)
     wanted = max(wanted, highest)
     if wanted == 0 and current > 0:
-        wanted = _zero(spec, scale, now)
+        wanted = 1 if at.unproven else _zero(spec, scale, now)
     wanted = _bounded(spec, wanted)
     guarded = guard(wanted, current, at, spec.shared_bytes)
     return replace(scale, desired=guarded, reason=_reason(scale, asked, wanted, guarded))

@@ -174,7 +174,8 @@ def _situation(entry: Entry, ready: int, tick: Tick, *, due: bool) -> Situation:
     delta = (spec.delta_bytes if spec else 0) or template.requests.memory_bytes
     free = tick.observed.host.memory_free_bytes
     slow = due and any(_was_slow(tick.observed.replicas.get(slot.id)) for slot in entry.slots)
-    return Situation(ready, entry.scale.desired or 0, free, delta, slow)
+    unproven = entry.rollout.stage is Stage.PROGRESSING
+    return Situation(ready, entry.scale.desired or 0, free, delta, slow, unproven)
 
 
 def _was_slow(replica: Replica | None) -> bool:

@@ -182,6 +182,13 @@ def test_decide_goes_to_zero_after_an_idle_window_and_the_grace() -> None:
     assert run(scale, SPEC, traffic(0.0), 30.0).desired == 0
 
 
+def test_decide_keeps_one_of_a_revision_that_has_not_worked_yet() -> None:
+    """What if a bad image is rolled out and nobody asks? Asleep it would never be found out."""
+    scale, at = Scale(desired=1, idle_since=0.0), Situation(1, 1, unproven=True)
+    assert decide(SPEC, scale, traffic(0.0), at, 100.0).desired == 1
+    assert decide(SPEC, scale, traffic(0.0), replace(at, unproven=False), 100.0).desired == 0
+
+
 @pytest.mark.parametrize("seen", [traffic(0.01), traffic(0.0, held=1)])
 def test_decide_starts_the_grace_anew_when_somebody_calls(seen: Traffic) -> None:
     scale = run(Scale(desired=1), SPEC, traffic(0.0), 0.0)
