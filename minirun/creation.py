@@ -241,7 +241,7 @@ class Creation:
             # First what forks: each page that is written before a fork is copied again after it.
             if more is not None:
                 more(_with_init(state, context))
-            self.directory.write_spec(self.spec)
+            self.directory.write_spec(self.spec, self.request.spec_text)
             if setting.seccomp:
                 self._write_filter(setting.seccomp)
 

@@ -52,6 +52,7 @@ class Request(Record):
         network: what ``attach`` will do, for the narration; "" for nothing.
         pivot, keyring, keep_fds: see ``plan.Setting``.
         stdio: descriptors for the container's 0, 1 and 2; None inherits ours.
+        spec_text: the spec as JSON where the caller has it, for the container's own copy.
     """
 
     container_id: str
@@ -65,6 +66,7 @@ class Request(Record):
     keyring: bool = True
     keep_fds: int = 0
     stdio: tuple[int, int, int] | None = None
+    spec_text: str = ""
 
 
 class Container:
@@ -168,7 +170,7 @@ class Container:
             await_program(creation.result_fd)
         finally:
             os.close(creation.result_fd)
-        run_poststart(self)
+        run_poststart(self, spec.hooks.poststart if spec.hooks else ())
         return fds
 
     def plan(self, spec: Spec, request: Request) -> tuple[Plan, Setting]:

@@ -20,6 +20,7 @@ from .state import hook_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .lifecycle import Container
+    from .spec import Hook
 
 
 def start(container: Container) -> None:
@@ -32,7 +33,7 @@ def start(container: Container) -> None:
                 hint="only a created container can be started, and only once",
             )
         _give_the_word(container)
-    run_poststart(container)
+    run_poststart(container, container.directory.read_hooks("poststart"))
 
 
 def _give_the_word(container: Container) -> None:
@@ -82,9 +83,8 @@ def _raise_if_told(report: bytes) -> None:
         raise revive_late(report)
 
 
-def run_poststart(container: Container) -> None:
+def run_poststart(container: Container, hooks: tuple[Hook, ...]) -> None:
     """Run poststart hooks; one that fails ends the container (runtime-spec 1.3)."""
-    hooks = container.directory.read_hooks("poststart")
     if not hooks:
         return
     from .hooks import run_hooks

@@ -119,9 +119,9 @@ class Directory:
         hooks: tuple[Hook, ...] = getattr(decode(Hooks, held, "$.hooks"), kind)
         return hooks
 
-    def write_spec(self, spec: Spec) -> None:
-        """Freeze the spec."""
-        replace_file(self.file("config.json"), dumps(encode(spec)))
+    def write_spec(self, spec: Spec, text: str = "") -> None:
+        """Freeze the spec; ``text`` is the same as JSON, where somebody has it."""
+        replace_file(self.file("config.json"), text or dumps(encode(spec)))
 
     def lock(self, *, claim: bool = False) -> Lock:
         """Return a context manager that keeps other operations on this container out.
@@ -218,11 +218,11 @@ def process_start_time(pid: int) -> int:
     See: proc(5), /proc/pid/stat, field 22. The name in field 2 may hold spaces and parentheses.
     """
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.readall().rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return 0 if fields[0] in "ZX" else int(fields[19])
+    return 0 if fields[0] in b"ZX" else int(fields[19])
 
 
 def is_alive(pid: int, start_time: int) -> bool:

@@ -71,10 +71,14 @@ class Place(Record):
 
     def read(self, name: str, kind: type[R]) -> R:
         """Return a record from one of the container's files."""
+        return decode(kind, loads(self.read_text(name)))
+
+    def read_text(self, name: str) -> str:
+        """Return one of the container's files as it is."""
         content = read_file(self.file(name))
         if content is None:
             raise StateError(f"{self.file(name)} is missing", hint="minirun rm -f removes the rest")
-        return decode(kind, loads(content))
+        return content.decode()
 
     def write(self, name: str, record: Record) -> None:
         """Replace one of the container's files by a record."""

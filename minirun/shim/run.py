@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 
 from ..container.entry import RUNNING, Attachment
+from ..decode import decode
 from ..lifecycle import Request
+from ..quickjson import loads
 from ..spec import Spec
 from ..state import process_start_time, timestamp
 from .place import Place, Running, StartFile
@@ -47,7 +49,8 @@ def start(
     Raises:
         MinirunError: nothing of this start is left; the record says why.
     """
-    spec, how = place.read("config.json", Spec), place.read("start.json", StartFile)
+    text, how = place.read_text("config.json"), place.read("start.json", StartFile)
+    spec = decode(Spec, loads(text))
     record = place.store.read(place.id)
     terminal = spec.process is not None and spec.process.terminal
     ends, stdio = make_pipes(interactive=record.options.interactive and not terminal)
@@ -57,7 +60,7 @@ def start(
 
     attempt = _Attempt(place, how, ends, opened, take_in_hand)
     try:
-        attempt.run(spec, stdio, observe, terminal=terminal)
+        attempt.run(spec, _request(place, spec, text, how, stdio), observe, terminal=terminal)
     except BaseException:
         attempt.undo()
         raise
@@ -92,10 +95,9 @@ class _Attempt:
         self.found: dict[str, object] = {}
 
     def run(
-        self, spec: Spec, stdio: tuple[int, int, int], observe: Observer | None, *, terminal: bool
+        self, spec: Spec, request: Request, observe: Observer | None, *, terminal: bool
     ) -> None:
         """Start it. A terminal is made by init, so only then is there something to open."""
-        request = _request(self._place, spec, self._how, stdio)
         attach = _connector(self._place, self._how, self.found)
         if not terminal:
             self._open_streams(self._ends)
@@ -117,7 +119,9 @@ class _Attempt:
             os.close(fd)
 
 
-def _request(place: Place, spec: Spec, how: StartFile, stdio: tuple[int, int, int]) -> Request:
+def _request(
+    place: Place, spec: Spec, text: str, how: StartFile, stdio: tuple[int, int, int]
+) -> Request:
     return Request(
         place.id,
         bundle=place.file("").rstrip("/"),
@@ -125,6 +129,7 @@ def _request(place: Place, spec: Spec, how: StartFile, stdio: tuple[int, int, in
         program=_filter(spec, how, place),
         network=how.network if how.network == "bridge" else "",
         stdio=stdio,
+        spec_text=text,
     )
 
 
