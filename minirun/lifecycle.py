@@ -165,11 +165,12 @@ class Container:
         from .starting import await_program, run_poststart
 
         creation = Creation(self, spec, request)
-        fds = creation.run(attach, observe, meanwhile, at_once=True)
         try:
+            fds = creation.run(attach, observe, meanwhile, at_once=True)
             await_program(creation.result_fd)
         finally:
-            os.close(creation.result_fd)
+            if creation.result_fd >= 0:  # it is opened when init has been forked
+                os.close(creation.result_fd)
         run_poststart(self, spec.hooks.poststart if spec.hooks else ())
         return fds
 

@@ -1,7 +1,7 @@
 """``RUN --mount=…`` as data: what a command sees for as long as it runs, and no layer keeps.
 
     type=bind,target=/src[,from=STAGE,source=/x,rw]    files of the context, a stage or an image
-    type=cache,target=/root/.cache[,id=…,sharing=…]    a folder that lasts from build to build
+    type=cache,target=/var/cache/x[,id=…,sharing=…]    a folder that lasts from build to build
     type=tmpfs,target=/tmp[,size=64m]                  an empty folder in memory
     type=secret,id=token[,target=/t | env=TOKEN]       a file or variable given with --secret
     type=ssh[,id=default]                              an agent's socket given with --ssh

@@ -7,6 +7,7 @@ import json
 import os
 import select
 import shlex
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from minirun import Containers
+from minirun.engine.home import Home
 from tests.integration.cli_lab import MINIRUN, Cli, Terminal, fresh
 
 pytestmark = pytest.mark.requires("root", "overlay", "cgroups", "busybox")
@@ -71,6 +74,36 @@ def test_commit_keeps_files_and_forgets_mounts(cli: Cli, tmp_path: Path) -> None
     history = json.loads(cli("history", "--format", "json", "made:1").out.splitlines()[0])
     assert history["Comment"] == "why"
     assert json.loads(cli("image", "inspect", image).out)[0]["Author"] == "Ada"
+
+
+def test_what_is_mounted_over_is_in_no_container_and_in_no_image(cli: Cli, tmp_path: Path) -> None:
+    """What if the image has no /etc/hosts to mount on? One layer has it, for all containers."""
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copytree(cli.rootfs / "bin", bare / "bin", symlinks=True)
+    ran(cli, "bare", "test -e /etc/hosts; test -e /proc/self", image=str(bare))
+    [upper] = cli.data.glob("containers/*/upper")
+    assert not [path.name for path in upper.iterdir()]
+    cli("commit", "bare", "bare")
+    kept = [path for path in cli.data.glob("l/*") if (path / "etc/hosts").exists()]
+    assert not kept
+    assert (cli.data / "foundation/etc/hosts").exists()
+
+
+def test_image_that_is_kept_in_mind_is_read_again_when_the_name_has_moved(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINIRUN_DEFAULT_REGISTRY", "none")
+    for name in ("low", "high"):
+        ran(cli, name, f"echo {name} > /name")
+        cli("commit", name, f"{name}:1")
+    containers = Containers(Home(str(cli.data), str(cli.root)))
+    cli("tag", "low:1", "now")
+    before = containers.target("now")
+    assert containers.target("now") == before
+    cli("tag", "high:1", "now")
+    assert containers.target("now").image_id == containers.target("high:1").image_id
+    assert containers.target("now").image_id != before.image_id
 
 
 def test_commit_applies_flags_and_changes(cli: Cli) -> None:

@@ -362,3 +362,27 @@ def test_buffer_address_holds_the_bytes() -> None:
         memory.seek(address)
         assert memory.read(3) == b"a\0b"
     del owner
+
+
+def test_move_aside_leaves_the_child_every_cpu_or_all_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(write)
+        os.read(read, 1)
+        os._exit(0)
+    os.close(read)
+    everywhere = os.sched_getaffinity(0)
+    try:
+        kernel.move_aside(pid)
+        assert os.sched_getaffinity(pid) == everywhere
+        one = {min(everywhere)}
+        os.sched_setaffinity(pid, one)
+        monkeypatch.setattr(os, "cpu_count", lambda: len(everywhere) + 1)  # one is not for us
+        kernel.move_aside(pid)
+        assert os.sched_getaffinity(pid) == one
+    finally:
+        os.close(write)
+        os.waitpid(pid, 0)
