@@ -107,7 +107,7 @@ def own_command(name: str) -> str:
 
 def _minirun(lab: Lab) -> Engine:
     os.environ["MINIRUN_DATA"] = str(lab.folder("minirun", "data"))
-    os.environ["MINIRUN_ROOT"] = str(lab.folder("minirun", "run"))
+    os.environ["MINIRUN_ROOT"] = str(lab.volatile("minirun"))
     options = ("--cgroup-parent", f"{lab.cgroup}/minirun")
     return Engine("minirun", (own_command("minirun"),), str(lab.rootfs), options)
 
@@ -119,8 +119,8 @@ def _podman(lab: Lab) -> Engine:
     command = (
         *(_find("podman"), "--cgroup-manager", "cgroupfs", "--events-backend", "file"),
         *("--root", str(lab.folder("podman", "root"))),
-        *("--runroot", str(lab.folder("podman", "run"))),
-        *("--tmpdir", str(lab.folder("podman", "tmp"))),
+        *("--runroot", str(lab.volatile("podman", "run"))),
+        *("--tmpdir", str(lab.volatile("podman", "tmp"))),
     )
     engine = Engine("podman", command, options=("--cgroup-parent", f"{lab.cgroup}/podman"))
     _import_rootfs(engine, lab)
@@ -170,26 +170,28 @@ def _client() -> str:
 @contextlib.contextmanager
 def _dockerd(lab: Lab) -> Iterator[Path]:
     """Run a daemon of our own, with minirun-oci as a second runtime."""
-    top = lab.folder("docker")
+    log, socket = lab.folder("docker") / "log", lab.volatile("docker") / "socket"
     for driver in ("overlay2", "vfs"):
-        argv = _dockerd_argv(top, driver, lab.cgroup)
-        with open(top / "log", "wb") as log:
-            daemon = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        with log.open("wb") as told:
+            daemon = subprocess.Popen(
+                _dockerd_argv(lab, driver), stdin=subprocess.DEVNULL, stdout=told, stderr=told
+            )
         try:
-            if _answers(daemon, top / "socket"):
-                yield top / "socket"
+            if _answers(daemon, socket):
+                yield socket
                 return
         finally:
             _end(daemon)
-    raise BenchError(f"dockerd did not start: {_last_line(top / 'log')}")
+    raise BenchError(f"dockerd did not start: {_last_line(log)}")
 
 
-def _dockerd_argv(top: Path, driver: str, cgroup: str) -> tuple[str, ...]:
+def _dockerd_argv(lab: Lab, driver: str) -> tuple[str, ...]:
+    run, data = lab.volatile("docker"), lab.folder("docker", f"data-{driver}")
     runtime = Path(__file__).parents[1] / "scripts/minirun-oci"
     return (
-        *(_find("dockerd"), "-H", f"unix://{top}/socket", "--pidfile", f"{top}/pid"),
-        *("--data-root", f"{top}/data-{driver}", "--exec-root", f"{top}/exec"),
-        *("--storage-driver", driver, "--cgroup-parent", f"{cgroup}/docker"),
+        *(_find("dockerd"), "-H", f"unix://{run}/socket", "--pidfile", f"{run}/pid"),
+        *("--data-root", str(data), "--exec-root", f"{run}/exec"),
+        *("--storage-driver", driver, "--cgroup-parent", f"{lab.cgroup}/docker"),
         *("--exec-opt", "native.cgroupdriver=cgroupfs", "--log-level", "warn"),
         *("--add-runtime", f"minirun={runtime}"),
     )

@@ -52,6 +52,12 @@ class Lab:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def volatile(self, *names: str) -> Path:
+        """Return a folder for what does not outlive a reboot: on the tmpfs of /run, as anywhere."""
+        path = Path("/run", self.top.name, *names)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
 
 def inside(work: Callable[[Lab], int]) -> int:
     """Call ``work`` in a new lab, in another process; return its exit code. Nothing is left.

@@ -87,7 +87,7 @@ def runtimes(lab: Lab, own: Path) -> dict[str, Runtime]:
     return {
         name: Runtime(
             name,
-            (path, "--root", str(lab.folder("oci", name))),
+            (path, "--root", str(lab.volatile("oci", name))),
             _bundle(lab, name, "ends", ["true"]),
             _bundle(lab, name, "stays", ["sleep", "100000"]),
         )

@@ -43,7 +43,7 @@ class Serving:
     def __init__(self, lab: Lab) -> None:
         folder = lab.folder("sched")
         os.environ["MINISCHED_DATA"] = str(folder / "data")
-        os.environ["MINISCHED_RUN"] = str(folder / "run")
+        os.environ["MINISCHED_RUN"] = str(lab.volatile("sched"))
         self._lab = lab
         self._client = Client()
         self._log = folder / "log"
