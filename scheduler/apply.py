@@ -14,7 +14,7 @@ from .autoscale import after_restart
 from .entry import KEPT_REVISIONS, Entry, JobRun, Rollout, Scale, Stage, State
 from .model import Deployment, Kind, Revision, digest
 from .rollout import NOTHING_YET
-from .stages import promoted
+from .stages import promoted, without_trial
 from .validate import check
 
 
@@ -51,11 +51,11 @@ def applied(entry: Entry, deployment: Deployment, now: float, cause: str = "") -
     if deployment.kind is not entry.deployment.kind:
         text = f"{name} is a {entry.deployment.kind} and cannot become a {deployment.kind}"
         raise ScheduleError(text, status=409, hint="delete it first, or take another name")
-    scale = _scale(entry, deployment)
+    before, scale = entry, _scale(entry, deployment)
     entry = replace(entry, deployment=deployment, scale=scale)
     current = entry.revision(entry.rollout.target)
     if digest(deployment.template) == current.digest:
-        return _without_canary(_explained(entry), now)
+        return _without_canary(_let_go(before, _explained(entry), now), now)
     return _rolling(_with_revision(entry, deployment, cause), now)
 
 
@@ -73,6 +73,13 @@ def _explained(entry: Entry) -> Entry:
     if entry.rollout.stage is Stage.FAILED or not entry.rollout.reason:
         return entry
     return replace(entry, rollout=replace(entry.rollout, reason=""))
+
+
+def _let_go(before: Entry, entry: Entry, now: float) -> Entry:
+    """Return the entry with its clock started anew where a person lets a rollout go on."""
+    if not before.deployment.paused or entry.deployment.paused:
+        return entry
+    return replace(entry, rollout=replace(entry.rollout, progress_at=now))
 
 
 def _without_canary(entry: Entry, now: float) -> Entry:
@@ -101,6 +108,7 @@ def _with_revision(entry: Entry, deployment: Deployment, cause: str) -> Entry:
 
 def _rolling(entry: Entry, now: float) -> Entry:
     """Return the entry with a rollout to its target begun."""
+    entry = without_trial(entry, now)
     rollout, deployment = entry.rollout, entry.deployment
     is_trial = bool(
         deployment.canary
@@ -141,8 +149,8 @@ def rolled_back(entry: Entry, now: float, to: int | None = None) -> Entry:
     wanted = _earlier(entry) if to is None else _numbered(entry, to)
     deployment = replace(entry.deployment, template=wanted.template)
     entry = _with_revision(replace(entry, deployment=deployment), deployment, "")
-    begun = _rolling(entry, now).rollout
-    return replace(entry, rollout=replace(begun, stage=Stage.PROGRESSING, reverting=True))
+    entry = _rolling(entry, now)
+    return replace(entry, rollout=replace(entry.rollout, stage=Stage.PROGRESSING, reverting=True))
 
 
 def _numbered(entry: Entry, number: int) -> Revision:

@@ -207,9 +207,13 @@ def complete(rollout: Rollout, standings: list[Standing], count: int) -> bool:
 
 
 def stalled(entry: Entry, count: int, now: float) -> bool:
-    """Return whether the progress deadline has passed."""
+    """Return whether the progress deadline has passed.
+
+    At zero replicas nothing runs late, and whoever wakes has not been late while it slept.
+    """
     deadline_s = strategy(entry).progress_deadline_s
-    return count > 0 and now - entry.rollout.progress_at > deadline_s
+    asleep = count == 0 or entry.rollout.count == 0
+    return not asleep and now - entry.rollout.progress_at > deadline_s
 
 
 def revert(rollout: Rollout, reason: str, now: float) -> Rollout:

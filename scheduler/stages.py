@@ -29,7 +29,7 @@ from .rollout import (
     stalled,
     strategy,
 )
-from .tick import Tick
+from .tick import Tick, drained
 
 CRASH_LOOP = 3
 
@@ -40,7 +40,7 @@ def advance(entry: Entry, standing: list[Standing], count: int, tick: Tick) -> E
     if stage is Stage.COMPLETE:
         return entry
     if stage is Stage.CANARY:
-        return _on_trial(entry, standing, count, tick)
+        return entry if _held(entry) else _on_trial(entry, standing, count, tick)
     if complete(entry.rollout, standing, count):
         return _completed(entry, tick)
     if stage is Stage.PROGRESSING and stalled(entry, count, tick.now) and not _held(entry):
@@ -50,7 +50,7 @@ def advance(entry: Entry, standing: list[Standing], count: int, tick: Tick) -> E
 
 
 def _held(entry: Entry) -> bool:
-    """Return whether a person stopped the rollout: the clock does not run against it then."""
+    """Return whether a person stopped the rollout: it is not judged then, nor is it ever late."""
     return entry.deployment.paused
 
 
@@ -93,7 +93,25 @@ def reverted(entry: Entry, reason: str, tick: Tick) -> Entry:
     tick.event(entry.deployment.name, "rollback", text)
     template = entry.revision(rollout.stable).template
     deployment = replace(entry.deployment, template=template)
+    entry = without_trial(entry, tick.now)
     return replace(entry, deployment=deployment, rollout=revert(rollout, text, tick.now))
+
+
+def without_trial(entry: Entry, now: float) -> Entry:
+    """Return the entry with its canaries on their way out, where it has any.
+
+    They stand beside the full number, so nobody is missed; whoever judged them badly must not meet
+    them again among the others, where a rollout may take its time, or is held.
+    """
+    if entry.rollout.stage is not Stage.CANARY:
+        return entry
+    slots = tuple(
+        slot
+        if slot.state is State.DRAINING or slot.revision == entry.rollout.stable
+        else drained(slot, "the canary is over", now)
+        for slot in entry.slots
+    )
+    return replace(entry, slots=slots)
 
 
 def _worst(standing: list[Standing], entry: Entry) -> str:
@@ -120,7 +138,7 @@ def _on_trial(entry: Entry, standing: list[Standing], count: int, tick: Tick) ->
             base = dict(_pools(tick.observed.traffic.get(entry.deployment.name)))
             begun = replace(rollout, canary_since=tick.now, canary_base=base)
             return replace(entry, rollout=begun)
-        if stalled(entry, count, tick.now) and not _held(entry):
+        if stalled(entry, count, tick.now):
             return _failed(entry, f"no canary became available{_worst(standing, entry)}", tick)
         return entry
     return _judged(entry, tick)

@@ -9,7 +9,7 @@ import pytest
 from minirun import ScheduleError
 from scheduler import apply
 from scheduler.entry import Stage, State
-from scheduler.policy import Canary, OnFailure
+from scheduler.policy import Autoscale, Canary, OnFailure
 from tests.scheduler.world import QUICK, World, deployment, settled, update
 
 
@@ -72,7 +72,19 @@ def test_rollout_that_a_person_holds_is_not_given_up() -> None:
     world.run(60)
     assert world.entry().rollout.stage is Stage.PROGRESSING
     world.apply(deployment(image="never", replicas=1))
-    world.run_until(lambda: world.entry().rollout.target == 1)
+    took = world.run_until(lambda: world.entry().rollout.target == 1)
+    assert took >= QUICK.progress_deadline_s, "the clock begins when it is let go"
+
+
+def test_rollout_of_what_sleeps_begins_when_it_wakes() -> None:
+    """What if the first request comes long after the deadline: nobody has tried it yet."""
+    asleep = Autoscale(initial=0, concurrency=1.0)
+    world = World()
+    world.apply(deployment(autoscale=asleep))
+    world.run(3 * QUICK.progress_deadline_s)
+    world.gateway.request("web", 0.1)
+    world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE)
+    assert "rollout-failed" not in world.kinds()
 
 
 def test_rollback_by_hand_to_what_does_not_work_stays_there() -> None:
@@ -143,15 +155,25 @@ def test_a_revision_that_serves_is_kept_however_many_come_after_it() -> None:
     assert world.serving() == 1
 
 
-def canaried(image: str, **policy: object) -> World:
+def on_trial(image: str, **policy: object) -> World:
     canary = replace(Canary(weight=50, min_requests=20, duration_s=5.0), **policy)  # type: ignore[arg-type]
     world = settled(replicas=2, canary=canary)
     world.apply(deployment(image=image, replicas=2, canary=canary))
+    return world
+
+
+def canaried(image: str, **policy: object) -> World:
+    world = on_trial(image, **policy)
+    asked(world)
+    return world
+
+
+def asked(world: World) -> None:
+    """Ask for a minute."""
     for _ in range(120):
         world.gateway.request("web", 0.3)
         world.gateway.request("web", 0.3)
         world.step()
-    return world
 
 
 def test_canary_that_answers_well_is_promoted() -> None:
@@ -222,6 +244,33 @@ def test_restart_of_a_canary_is_no_promotion() -> None:
     world.store.update("web", lambda e: apply.restarted(e, "again", world.clock.now))
     assert world.entry().rollout.stage is Stage.CANARY
     assert world.entry().rollout.stable == 1
+
+
+def test_canary_that_is_held_is_not_judged() -> None:
+    world = on_trial("errors")
+    held = replace(world.entry().deployment, paused=True)
+    world.apply(held)
+    asked(world)
+    assert world.entry().rollout.stage is Stage.CANARY
+    world.apply(replace(held, paused=False))
+    asked(world)
+    assert "canary-abort" in world.kinds()
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_canary_that_is_taken_back_meets_no_other_request(paused: bool) -> None:
+    """What if nothing else may move: it must not end among those that work."""
+    world = on_trial("good:2")
+    world.run_until(lambda: world.entry().rollout.canary_since > 0)
+    canaries = {s.id for s in world.entry().slots if s.revision == 2}
+    entry = world.entry()
+    held = replace(entry, deployment=replace(entry.deployment, paused=paused))
+    world.store.entries["web"] = apply.rolled_back(held, world.clock.now)
+    for _ in range(20):
+        world.step()
+        servers = world.gateway.servers()
+        assert all(s.pool == "canary" for name, s in servers.items() if name in canaries)
+    assert not canaries & {s.id for s in world.entry().slots}
 
 
 def test_canary_waits_for_a_person() -> None:
