@@ -11,6 +11,7 @@ from minirun import ScheduleError
 
 from ..control import Control, history, logs
 from ..control.history import RevisionStatus
+from ..control.hostpaths import check_inside
 from ..control.logs import Line
 from ..control.status import ReplicaStatus, RunStatus, replica_status
 from ..store import Scope
@@ -172,8 +173,8 @@ def _pieces(
 )
 def execute_in_replica(call: Call[ExecBody, NoQuery]) -> object:
     """Run a command inside a replica and return what it came to."""
-    _replica(call.control, call.name)
-    wanted = call.body
+    replica, wanted = _replica(call.control, call.name), call.body
+    check_inside(call.control, replica.deployment, replica.id, is_admin=call.request.is_admin)
     done = call.control.replicas.execute(call.name, wanted.command, wanted.timeout_s)
     return ExecView(
         exit_code=done.exit_code,

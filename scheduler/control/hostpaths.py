@@ -1,22 +1,25 @@
 """Which paths of the host a replica may be given, and on whose word.
 
-A replica runs as whoever its image says: to mount ``/`` is to be root on the host. So an admin may
-mount anything, and anybody else what ``minisched serve --allow-mount`` names. That very path and
-nothing below it: there a replica could put a symbolic link to somewhere else.
+A replica runs as whoever its image says: to mount ``/`` is to be root on the host, and so is to run
+a command in a replica that has it. So an admin may mount anything, and anybody else what
+``minisched serve --allow-mount`` names. That very path and nothing below it: there a replica could
+put a symbolic link to somewhere else.
 
 Next: ``deployments.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from minirun import MinirunError
+from minirun import MinirunError, ScheduleError
 
-from ..model import Deployment
+from ..model import Deployment, Template, Volume
 from .context import Control
 from .problems import FieldProblem, FieldsError
+
+_HINT = "use a named volume, or minisched serve --allow-mount with that very path"
 
 
 def check_paths(
@@ -34,12 +37,32 @@ def check_paths(
         return
     found = [
         FieldProblem(f"/volumes/{i}/source", f"{volume.source} is for an admin to mount")
-        for i, volume in enumerate(wanted.template.volumes)
-        if volume.kind == "bind" and volume.source not in control.mounts
+        for i, volume in _reserved(control, wanted.template)
     ]
     if found:
-        hint = "use a named volume, or minisched serve --allow-mount with that very path"
-        raise FieldsError(found, status=403, hint=hint)
+        raise FieldsError(found, status=403, hint=_HINT)
+
+
+def check_inside(control: Control, deployment: str, replica_id: str, *, is_admin: bool) -> None:
+    """Refuse a command in a replica that has paths of the host which are not for this caller.
+
+    Raises:
+        ScheduleError: with status 403, naming one of them; or there is no such replica (404).
+    """
+    entry, _ = control.entry(deployment)
+    templates = [entry.revision(s.revision).template for s in entry.slots if s.id == replica_id]
+    if not templates:
+        raise ScheduleError(f"there is no replica {replica_id}", status=404)
+    for _, volume in () if is_admin else _reserved(control, templates[0]):
+        text = f"{volume.source} is mounted in {replica_id}, and is for an admin"
+        raise ScheduleError(text, status=403, hint=_HINT)
+
+
+def _reserved(control: Control, template: Template) -> Iterator[tuple[int, Volume]]:
+    """Yield the volumes that only an admin may use, each with its place in the list."""
+    for i, volume in enumerate(template.volumes):
+        if volume.kind == "bind" and volume.source not in control.mounts:
+            yield i, volume
 
 
 def allowed(paths: Iterable[str]) -> frozenset[str]:
