@@ -82,16 +82,25 @@ def put(control: Control, deployment: Deployment, request: Request) -> Written:
         find_names(control, desired, deployment)
         before = desired.entries.get(name)
         known = before.deployment if before else None
-        check_paths(control, known, deployment, is_admin=request.is_admin)
+        wanted = still_restarted(known, deployment)
+        check_paths(control, known, wanted, is_admin=request.is_admin)
         if before is None:
             if request.match.exists:
                 raise _not_there(name)
             serial = control.store.next_serial(name)
             entry = apply.created(deployment, now, f"created by {request.by}", serial)
             return _change(entry, "created", "revision 1", request)
-        return _applied(before, deployment, now, request)
+        return _applied(before, wanted, now, request)
 
     return _write(control, name, decide, request)
+
+
+def still_restarted(before: Deployment | None, wanted: Deployment) -> Deployment:
+    """Return what is wanted; a restart is in no file, so applying one anew does not undo it."""
+    token = before.template.restart_token if before else ""
+    if not token or wanted.template.restart_token:
+        return wanted
+    return replace(wanted, template=replace(wanted.template, restart_token=token))
 
 
 def patch(

@@ -18,7 +18,7 @@ from ..observed import Grant
 from ..reconcile import reconcile
 from .admission import admit
 from .context import Control
-from .deployments import Request
+from .deployments import Request, still_restarted
 from .hostpaths import check_paths
 
 
@@ -57,6 +57,7 @@ def preview(control: Control, deployment: Deployment, request: Request) -> Previ
         text = f"{name} is at generation {generation}, not {match.generation}"
         raise ScheduleError(text, status=412, hint="somebody changed it: read it again")
     known = before.deployment if before else None
+    deployment = still_restarted(known, deployment)
     check_paths(control, known, deployment, is_admin=request.is_admin)
     if before is None:
         wanted = apply.created(deployment, now, "", control.store.next_serial(name))

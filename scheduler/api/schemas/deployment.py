@@ -118,7 +118,10 @@ class DeploymentSpec(Body):
     """How many requests a replica may be given at a time; 0 is any number."""
     read_only: bool = False
     restart_token: Text = ""
-    """A new one makes a new revision of an unchanged template, and so restarts it gently."""
+    """A new one makes a new revision of an unchanged template, and so restarts it gently.
+
+    Left out of a PUT, the one that is there stays.
+    """
     replicas: int = 1
     autoscale: Autoscale | None = None
     update: Update = UPDATE
