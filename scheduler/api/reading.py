@@ -52,12 +52,28 @@ def document(takes: tuple[str, ...]) -> object:
     if request.content_length is None and len(data) >= (request.max_content_length or math.inf):
         raise RequestEntityTooLarge
     try:
-        found: object = from_json(data, allow_inf_nan=False)
+        from_json(data, allow_inf_nan=False)  # also tells what nests too deep for the other
+        found: object = json.loads(data, object_pairs_hook=_once)
     except ValueError as error:
         text = f"the body is not JSON: {error}"
         raise ScheduleError(text, status=400, hint="see RFC 8259") from error
     if large := [FieldProblem(pointer, "is out of range") for pointer in _too_large(found, "")]:
         raise FieldsError(large)
+    return found
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return an object; one that says something twice would have one of the two passed over.
+
+    Raises:
+        ScheduleError: it does (400).
+    """
+    found: dict[str, object] = {}
+    for name, value in pairs:
+        if name in found:
+            text = f"the body gives {name[:80]!r} twice in one object"
+            raise ScheduleError(text, status=400, hint="leave one of them away")
+        found[name] = value
     return found
 
 
