@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from minirun import ScheduleError
 
-from . import cron
+from . import cron, exposures
 from .model import Deployment, Kind, Template
 from .policy import (
     Autoscale,
@@ -29,10 +29,11 @@ from .policy import (
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 ENV_NAME = re.compile(r"[^=\0]+")
-HOST_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.IGNORECASE)
 MOST_REPLICAS = 10_000
 MOST_ID = (1 << 32) - 2
 FOREVER_S = 10 * 365 * 86400.0
+#: The gateway's queues are made for so much patience, and it has none for more.
+LONGEST_QUEUE_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,12 @@ def problems(deployment: Deployment) -> Iterator[Problem]:
         yield from _autoscale(deployment.autoscale, deployment.template)
     if deployment.canary:
         yield from _canary(deployment.canary)
-    yield from _exposure(deployment)
-    for name in ("request_s", "queue_s", "activation_s", "drain_s", "stop_s"):
+    yield from (Problem(path, text) for path, text in exposures.faults(deployment))
+    for key in deployment.labels:
+        if not key or "=" in key:
+            yield Problem("labels", f"{key!r} is not a label's name: none could be chosen by it")
+    yield from _range("timeouts.queue_s", deployment.timeouts.queue_s, 0, LONGEST_QUEUE_S)
+    for name in ("request_s", "activation_s", "drain_s", "stop_s"):
         yield from _range(f"timeouts.{name}", getattr(deployment.timeouts, name), 0, FOREVER_S)
     yield from _kind(deployment)
 
@@ -97,6 +102,8 @@ def _template(template: Template) -> Iterator[Problem]:
             yield Problem("socket", "a replica listens on a port or on a socket, not on both")
     if template.socket and not template.socket.startswith("/"):
         yield Problem("socket", f"{template.socket!r} is not an absolute path")
+    if template.working_dir and not template.working_dir.startswith("/"):
+        yield Problem("working_dir", f"{template.working_dir!r} is not an absolute path")
     yield from _range("concurrency", template.concurrency, 0, 1_000_000)
     yield from (
         Problem("environment", f"{name!r} is not a name")
@@ -235,20 +242,6 @@ def _canary(canary: Canary) -> Iterator[Problem]:
     yield from _range("canary.error_rate", canary.error_rate, 0, 1)
     if canary.latency_ratio:
         yield from _range("canary.latency_ratio", canary.latency_ratio, 1, 1000)
-
-
-def _exposure(deployment: Deployment) -> Iterator[Problem]:
-    exposure, template = deployment.exposure, deployment.template
-    for i, host in enumerate(exposure.hosts):
-        if not HOST_NAME.fullmatch(host):
-            yield Problem(f"exposure.hosts[{i}]", f"{host!r} is not a host name")
-    if exposure.prefix and not exposure.prefix.startswith("/"):
-        yield Problem("exposure.prefix", f"{exposure.prefix!r} does not begin with /")
-    if exposure.published is not None:
-        yield from _range("exposure.published", exposure.published, 1, 65535)
-    exposed = exposure.hosts or exposure.prefix or exposure.published is not None
-    if exposed and not (template.port or template.socket):
-        yield Problem("exposure", "there is no port or socket to send requests to")
 
 
 def _kind(deployment: Deployment) -> Iterator[Problem]:

@@ -98,6 +98,7 @@ PURE = (
     "scheduler.actions",
     "scheduler.codec",
     "scheduler.units",
+    "scheduler.exposures",
     "scheduler.validate",
     "scheduler.cron",
     "scheduler.window",
