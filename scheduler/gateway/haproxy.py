@@ -7,8 +7,8 @@ The proxy outlives every controller, and a controller outlives every proxy. One 
 replaces a proxy that died, passes on that somebody waits, and reads the counters.
 
 Read next, in this order: ``config.py`` with ``proxy.cfg`` and ``hold.lua``, ``routing.py``,
-``routes.py``, ``watch.py``, ``pools.py``, ``state.py``, ``admin.py``, ``meter.py``,
-``outliers.py``, ``process.py``, ``doors.py``, ``binary.py``.
+``routes.py``, ``watch.py``, ``pools.py``, ``state.py``, ``admin.py``, ``certificate.py``,
+``meter.py``, ``outliers.py``, ``process.py``, ``doors.py``, ``binary.py``.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..actions import AddServer
 from ..observed import Route, Server, Traffic
 from . import binary as binaries
 from .admin import AdminError
+from .certificate import Certificate
 from .config import Listen, render
 from .doors import Doors
 from .meter import Gauge, Meter
@@ -97,6 +98,7 @@ class HaproxyGateway:
         self._state = State(folder / "state.json")
         self._routes = Routes(folder, self._state, self._proxy.admin, self._doors)
         self._pools = Pools(self._state, self._proxy.admin, slow_start_s)
+        self._certificate = Certificate(self._listen.tls_pem, self._proxy.admin)
         self._meter = Meter()
         self._watch: Watch | None = None
         self._lock = threading.RLock()
@@ -118,6 +120,7 @@ class HaproxyGateway:
             self._state.load()
             self._routes.write()
             self._proxy.ensure(self._config(), self._found)
+            self._certificate.follow()
             self._restore()
             for port, problem in self._routes.open_doors().items():
                 LOG.error("port %d: %s", port, problem)
@@ -267,6 +270,7 @@ class HaproxyGateway:
         with self._lock:
             try:
                 self._sample()
+                self._certificate.follow()
                 self._pools.tend(time.monotonic())
             except AdminError as error:
                 self._silences += 1

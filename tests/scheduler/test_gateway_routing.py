@@ -15,6 +15,8 @@ import pytest
 from minirun import MinirunError, ScheduleError
 from scheduler.actions import AddServer
 from scheduler.gateway import binary, routing
+from scheduler.gateway.admin import Admin
+from scheduler.gateway.certificate import Certificate
 from scheduler.gateway.config import PLACES, Listen
 from scheduler.gateway.haproxy import HaproxyGateway
 from scheduler.observed import Route
@@ -123,6 +125,13 @@ def test_published_port_that_is_taken_is_refused(lab: Lab) -> None:
     assert not lab.gateway.routes()
 
 
+def test_published_port_that_is_the_gateways_own_is_refused(lab: Lab) -> None:
+    """What if the kernel let both listen there? Each would get half of the connections."""
+    with pytest.raises(ScheduleError, match="in use"):
+        lab.gateway.set_route(Route("web", published=lab.port))
+    assert not lab.gateway.routes()
+
+
 def test_same_requests_for_two_deployments_are_refused(lab: Lab) -> None:
     port = free_port()
     serve(lab, "web", hosts=("a.test",), prefix="/x", published=port)
@@ -201,6 +210,49 @@ def test_tls_is_spoken_where_it_is_asked_for(lab: Lab) -> None:
     assert lab.replicas["web.1"].heard["x-forwarded-proto"] == "https"
 
 
+def test_certificate_that_is_renewed_is_shown_by_the_same_proxy(lab: Lab) -> None:
+    """What if it is renewed while nobody watches, and again while somebody does?"""
+    pem, port = certificate(lab.folder), free_port()
+    listen = Listen(f"127.0.0.1:{lab.port}", tls_address=f"127.0.0.1:{port}", tls_pem=pem)
+    lab.gateway.shutdown()
+    lab.gateway = HaproxyGateway(lab.folder / "gateway", listen)
+    lab.gateway.start()
+    before = lab.gateway.status().pid
+    lab.gateway.close()
+    first, second = shown(port), certificate(lab.folder)
+    lab.gateway = HaproxyGateway(lab.folder / "gateway", listen)
+    lab.gateway.start()
+    assert shown(port) == leaf(second) != first
+    certificate(lab.folder)
+    lab.wait_until(lambda: shown(port) == leaf(pem))
+    assert lab.gateway.status().pid == before
+
+
+def test_certificate_that_is_not_whole_is_not_shown(lab: Lab) -> None:
+    pem, port = certificate(lab.folder), free_port()
+    listen = Listen(f"127.0.0.1:{lab.port}", tls_address=f"127.0.0.1:{port}", tls_pem=pem)
+    lab.gateway.shutdown()
+    lab.gateway = HaproxyGateway(lab.folder / "gateway", listen)
+    lab.gateway.start()
+    lab.gateway.close()
+    before, text = shown(port), pem.read_text()
+    for broken in ("", text[:100], text.partition("-----BEGIN PRIVATE")[0]):
+        pem.write_text(broken)
+        Certificate(pem, Admin(lab.folder / "gateway/proxy.sock")).follow()
+        assert shown(port) == before
+
+
+def shown(port: int) -> bytes:
+    """Return the certificate that a client is shown."""
+    return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))
+
+
+def leaf(pem: Path) -> bytes:
+    """Return the first certificate of a file."""
+    end = "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(pem.read_text().partition(end)[0] + end)
+
+
 def certificate(folder: Path) -> Path:
     key, chain, pem = folder / "key", folder / "chain", folder / "both.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
@@ -221,6 +273,12 @@ def test_unix_socket_serves_without_any_port(lab: Lab) -> None:
         client.connect(str(lab.folder / "gateway/http.sock"))
         client.sendall(b"GET / HTTP/1.0\r\nHost: web.test\r\n\r\n")
         assert client.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_address_of_another_gateway_is_taken(lab: Lab) -> None:
+    second = HaproxyGateway(lab.folder / "second", Listen(f"127.0.0.1:{lab.port}"))
+    with pytest.raises(MinirunError, match="in use"):
+        second.start()
 
 
 def test_address_that_is_taken_is_an_error_with_a_hint(lab: Lab) -> None:
