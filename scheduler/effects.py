@@ -3,7 +3,7 @@
 Level-triggered: each effect follows from how things are, never from what was done before, so one
 that was lost is asked for again. The order in which a replica leaves is what saves requests:
 
-    drain at the gateway → nothing in flight → out of the gateway → stop → remove
+    drain at the gateway → nothing in flight → out of the gateway → stop → remove → gone
 
 May not import anything with an effect. Next: ``reconcile.py``.
 """
@@ -83,7 +83,7 @@ def _in_gateway(
     """Yield what brings a replica into its pool when it is ready, and out when it is not."""
     pool = pool_of(entry, slot)
     if not is_ready(replica):
-        if server and replica.phase is Phase.EXITED:
+        if server and replica.has_ended:
             yield RemoveServer(slot.id, server.pool)
         elif server and not server.draining:
             yield DrainServer(slot.id, server.pool)
@@ -105,11 +105,11 @@ def _leaving(
     overdue: bool,
 ) -> Iterator[Effect]:
     if server:
-        dead = replica is None or replica.phase is Phase.EXITED or not replica.alive
+        dead = replica is None or replica.has_ended or not replica.alive
         yield from _out(server, overdue=overdue or dead)
     elif replica and replica.phase is Phase.EXITED:
         yield Remove(replica_id)
-    elif replica:
+    elif replica and not replica.has_ended:
         yield Stop(replica_id, stop_s)
 
 

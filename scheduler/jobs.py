@@ -15,7 +15,7 @@ from random import Random
 from .cron import last_due, parse
 from .entry import Entry, JobRun, Slot, State
 from .model import Kind
-from .observed import Phase, Replica
+from .observed import Replica
 from .policy import Job
 from .restart import delay_s, failed, reason
 from .space import Space
@@ -68,7 +68,7 @@ def _counted(entry: Entry, tick: Tick) -> Entry:
     """Count what ended; a success gives its slot up, a failure waits for its next try."""
     for slot in entry.slots:
         replica = tick.observed.replicas.get(slot.id)
-        if slot.state is not State.PLACED or replica is None or replica.phase is not Phase.EXITED:
+        if slot.state is not State.PLACED or replica is None or not replica.has_ended:
             continue
         if failed(replica):
             entry = _failure(entry, slot, replica, tick)

@@ -19,6 +19,8 @@ class Phase(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     EXITED = "exited"
+    #: Its process is gone, and what it left is being deleted; it is listed until that is done.
+    REMOVING = "removing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ class Replica:
     problem: str = ""
     address: str = ""
     grants: tuple[Grant, ...] = ()
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether its process is gone, and with it all that it took of the host."""
+        return self.phase in (Phase.EXITED, Phase.REMOVING)
 
 
 @dataclass(frozen=True, slots=True)

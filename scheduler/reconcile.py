@@ -64,7 +64,7 @@ def _strangers(known: set[str], tick: Tick) -> dict[str, list[Replica]]:
     found: dict[str, list[Replica]] = {}
     for replica_id in tick.observed.replicas.keys() - known:
         replica = tick.observed.replicas[replica_id]
-        if replica.deployment in tick.entries and replica.phase is not Phase.EXITED:
+        if replica.deployment in tick.entries and not replica.has_ended:
             found.setdefault(replica.deployment, []).append(replica)
     return found
 
@@ -119,7 +119,7 @@ def _step(name: str, strangers: list[Replica], tick: Tick, space: Space) -> Entr
     entry = slots.adopt(entry, strangers, tick)
     entry = slots.forget_gone(entry, tick)
     if entry.deleted:
-        return _ended(entry, strangers, tick)
+        return _ended(entry, tick)
     if entry.deployment.kind is not Kind.SERVICE:
         return slots.restarted(jobs.step(entry, tick, space), tick)
     entry = slots.follow(entry, tick)
@@ -135,9 +135,9 @@ def _ready(entry: Entry, tick: Tick) -> int:
     return sum(map(is_ready, replicas))
 
 
-def _ended(entry: Entry, strangers: list[Replica], tick: Tick) -> Entry | None:
-    """Drain what is left of a deleted deployment; None when nothing is."""
-    if not entry.slots and not strangers:
+def _ended(entry: Entry, tick: Tick) -> Entry | None:
+    """Drain what is left of a deleted deployment; None when not even a container is."""
+    if not entry.slots and entry.deployment.name not in tick.inhabited:
         tick.event(entry.deployment.name, "deleted", "nothing of it is left")
         return None
     return _drain(entry, [s for s in entry.slots if s.state is not State.DRAINING], tick, "deleted")

@@ -6,8 +6,10 @@ The rules below are held by contract tests that every implementation passes, a f
 - ``start`` with an id that exists does nothing; a start that fails stays listed as exited, with its
   ``problem``, until it is removed.
 - ``stop`` and ``remove`` of an id that does not exist do nothing.
-- ``replicas`` lists everything that was ever started by the scheduler and not removed, also by one
-  that died since: labels on the container say which deployment and revision it belongs to.
+- ``remove`` is needed once: from then on the replica is listed as removing until nothing of it is
+  left, and its ``problem`` says what keeps it.
+- ``replicas`` lists everything that was ever started by the scheduler and is still there, also by
+  one that died since: labels on the container say which deployment and revision it belongs to.
 - A phase only moves forward, and an id is listed from the moment ``start`` returns.
 
 Next: ``gateway/protocol.py``.
@@ -42,4 +44,4 @@ class Runtime(Protocol):
         """Ask a replica to end, and kill it when it has not after ``stop_s``; does not wait."""
 
     def remove(self, replica_id: str) -> None:
-        """Delete what an exited replica left behind."""
+        """Delete what an exited replica left behind; does not wait."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from random import Random
 
 from .entry import Entry, Slot, State, serial_of
-from .observed import Phase, Replica
+from .observed import Replica
 from .restart import after_exit
 from .tick import Tick
 
@@ -32,7 +32,7 @@ def adopt(entry: Entry, strangers: list[Replica], tick: Tick) -> Entry:
 
 
 def forget_gone(entry: Entry, tick: Tick) -> Entry:
-    """Delete draining slots whose replica has left the host and the gateway."""
+    """Delete draining slots whose replica was removed, and has left the gateway."""
     observed = tick.observed
     kept = tuple(
         slot
@@ -56,10 +56,10 @@ def _followed(entry: Entry, slot: Slot, tick: Tick) -> Slot:
     if slot.state is not State.PLACED:
         return slot
     replica = tick.observed.replicas.get(slot.id)
-    if replica is None or (replica.phase is not Phase.EXITED and replica.alive):
+    if replica is None or (not replica.has_ended and replica.alive):
         return slot
     policy = entry.revision(slot.revision).template.restart
-    ended = replica if replica.phase is Phase.EXITED else _killed(replica, tick.now)
+    ended = replica if replica.has_ended else _killed(replica, tick.now)
     slot, event = after_exit(policy, slot, ended, tick.now, Random(replica.id).random)
     tick.events.append(event)
     return slot
@@ -73,13 +73,13 @@ def _killed(replica: Replica, now: float) -> Replica:
 def restarted(entry: Entry, tick: Tick) -> Entry:
     """Give every waiting slot whose time has come a new id, and so a new start.
 
-    What still runs under the old id (it failed its liveness probe) has to be gone first.
+    What still runs under the old id (it failed its liveness probe) has to end first.
     """
     serial, slots = entry.next_serial, []
     for slot in entry.slots:
         if slot.state is State.WAITING and slot.retry_at <= tick.now:
             old = tick.observed.replicas.get(slot.id)
-            after = (slot.id,) if old and old.phase is not Phase.EXITED else ()
+            after = (slot.id,) if old and not old.has_ended else ()
             slots.append(_again(slot, f"{entry.deployment.name}.{serial}", after, tick.now))
             serial += 1
         else:

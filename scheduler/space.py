@@ -11,6 +11,7 @@ May not import anything with an effect. Next: ``effects.py``.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
@@ -20,7 +21,7 @@ from .observed import Grant
 from .placement import Ledger, Refusal, over_quota, place
 from .preemption import Candidate, choose
 from .rollout import fenceposts, strategy
-from .tick import Tick, drained
+from .tick import Tick, drained, holds_room
 
 
 class Space:
@@ -32,8 +33,7 @@ class Space:
     @cached_property
     def _now(self) -> Ledger:
         """Read the slots once, and only in a pass that places anything."""
-        slots = (slot for entry in self._tick.live() for slot in entry.slots)
-        return Ledger(self._tick.observed.host, slots)
+        return Ledger(self._tick.observed.host, _holding(self._tick, self._tick.live()))
 
     @cached_property
     def _later(self) -> Ledger:
@@ -90,8 +90,7 @@ class Space:
         nodes = {grant.node for grant in grants}
         return tuple(
             slot.id
-            for entry in self._tick.live()
-            for slot in entry.slots
+            for slot in _holding(self._tick, self._tick.live())
             if slot.state is State.DRAINING and any(g.node in nodes for g in slot.grants)
         )
 
@@ -140,6 +139,11 @@ class Space:
         return over_quota(quota, used, replicas, need)
 
 
+def _holding(tick: Tick, entries: Iterable[Entry]) -> Iterator[Slot]:
+    """Yield the slots whose room is not free."""
+    return (slot for e in entries for slot in e.slots if holds_room(slot, tick.observed))
+
+
 def _neighbours(entry: Entry) -> Counter[str]:
     """Count an entry's replicas by node."""
     return Counter(
@@ -151,9 +155,9 @@ def _neighbours(entry: Entry) -> Counter[str]:
 
 
 def _used(tick: Tick, quota: str) -> tuple[Resources, int]:
-    """Return what the deployments of a quota hold, what is draining included."""
-    mine = [e for e in tick.live() if e.deployment.quota == quota]
-    slots = [slot for entry in mine for slot in entry.slots]
+    """Return what the deployments of a quota hold, what is draining and still runs included."""
+    mine = (e for e in tick.live() if e.deployment.quota == quota)
+    slots = list(_holding(tick, mine))
     grants = [grant for slot in slots for grant in slot.grants]
     used = Resources(
         sum(grant.cpu_millis for grant in grants),

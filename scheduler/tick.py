@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from .actions import Effect, Event, Outcome
 from .entry import Desired, Entry, Slot, State
@@ -39,10 +40,15 @@ class Tick:
         """Yield the entries as decided so far."""
         return (entry for entry in self.entries.values() if entry is not None)
 
+    @cached_property
+    def inhabited(self) -> frozenset[str]:
+        """Return which deployments have a replica, be it one that is being removed."""
+        return frozenset(replica.deployment for replica in self.observed.replicas.values())
+
     def is_gone(self, replica_id: str) -> bool:
-        """Return whether neither the host nor a draining slot has a replica any more."""
-        if replica_id in self.observed.replicas:
-            return False
+        """Return whether a replica that was to go has ended, or will never be started."""
+        if replica := self.observed.replicas.get(replica_id):
+            return replica.has_ended
         entry = self.entries.get(replica_id.rpartition(".")[0])
         return entry is None or all(slot.id != replica_id for slot in entry.slots)
 
@@ -60,6 +66,15 @@ def is_served(entry: Entry) -> bool:
     """Return whether the gateway sends requests to this deployment's replicas."""
     template = entry.deployment.template
     return bool(template.port or template.socket) and entry.deployment.kind == "service"
+
+
+def holds_room(slot: Slot, observed: Observed) -> bool:
+    """Return whether a slot's room is taken: who leaves gives it back with its process.
+
+    Its container may be removed later, which nobody who needs the room has to wait for.
+    """
+    replica = observed.replicas.get(slot.id)
+    return slot.state is not State.DRAINING or replica is None or not replica.has_ended
 
 
 def is_ready(replica: Replica | None) -> bool:

@@ -96,7 +96,8 @@ def _cpu_time(row: Row) -> str | None:
 
 def _replica_state(row: Row) -> str:
     """Return the slot's state, or what is more exact: the container's."""
-    return str(row["phase"] or row["state"]) if row["state"] == "placed" else str(row["state"])
+    is_exact = row["state"] == "placed" or row["phase"] == "removing"
+    return str(row["phase"] or row["state"]) if is_exact else str(row["state"])
 
 
 REPLICAS = View(

@@ -13,6 +13,7 @@ from minirun import ScheduleError
 from ..entry import Desired, Entry
 from ..model import Quota
 from ..store import Change
+from ..tick import holds_room
 from .capacity import Amounts, total
 from .context import Control
 
@@ -37,7 +38,8 @@ def quota_status(control: Control, name: str) -> QuotaStatus:
     if name not in desired.quotas:
         raise _no_quota(name)
     mine = {n: e for n, e in sorted(desired.entries.items()) if e.deployment.quota == name}
-    slots = [slot for entry in mine.values() for slot in entry.slots]
+    observed = control.observed()
+    slots = [s for entry in mine.values() for s in entry.slots if holds_room(s, observed)]
     grants = [grant for slot in slots for grant in slot.grants]
     return QuotaStatus(desired.quotas[name], tuple(mine), total(grants), len(slots))
 

@@ -11,7 +11,7 @@ from ..actions import Event
 from ..entry import Desired, Entry, State
 from ..observed import Grant, Node
 from ..store import Change
-from ..tick import drained
+from ..tick import drained, holds_room
 from .context import Control
 
 
@@ -55,14 +55,15 @@ class HostStatus:
 
 def host_status(control: Control) -> HostStatus:
     """Return what the host has and what of it is given away."""
-    host, entries = control.observed().host, control.store.load().entries
+    observed, entries = control.observed(), control.store.load().entries
     allocations = tuple(
         Allocation(slot.id, name, slot.state, slot.grants)
         for name, entry in sorted(entries.items())
         for slot in entry.slots
-        if slot.grants
+        if slot.grants and holds_room(slot, observed)
     )
     grants = [grant for allocation in allocations for grant in allocation.grants]
+    host = observed.host
     nodes = tuple(_node(node, [g for g in grants if g.node == node.id]) for node in host.nodes)
     return HostStatus(control.store.cordoned(), host.memory_free_bytes, nodes, allocations)
 

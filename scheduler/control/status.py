@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ..entry import Entry, JobRun, Slot, Stage, State
 from ..model import Kind
-from ..observed import Grant, Observed
+from ..observed import Grant, Observed, Phase, Replica
 from ..tick import is_ready
 from .ports import Usage
 
@@ -56,7 +56,7 @@ def status_of(entry: Entry, observed: Observed) -> DeploymentStatus:
     wanted = [slot for slot in entry.slots if slot.state is not State.DRAINING]
     ready = sum(is_ready(observed.replicas.get(slot.id)) for slot in wanted)
     desired = desired_of(entry)
-    state, reason = _state(entry, desired, ready)
+    state, reason = _state(entry, observed, desired, ready)
     rollout = entry.rollout
     return DeploymentStatus(
         state,
@@ -95,10 +95,10 @@ def _run(run: JobRun) -> RunStatus | None:
     return RunStatus(run.number, run.outcome, run.succeeded, run.failed)
 
 
-def _state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
+def _state(entry: Entry, observed: Observed, desired: int, ready: int) -> tuple[str, str]:
     """Return the one word and its reason, the most telling first."""
     if entry.deleted:
-        return "deleting", "waits until its replicas have gone" if entry.slots else ""
+        return "deleting", _remnant(entry, observed)
     if entry.pending:
         return "pending", entry.pending
     if entry.deployment.kind is not Kind.SERVICE:
@@ -108,6 +108,16 @@ def _state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
     if entry.deployment.paused:
         return "paused", "resume it to go on"
     return _service_state(entry, desired, ready)
+
+
+def _remnant(entry: Entry, observed: Observed) -> str:
+    """Return what a deletion waits for; containers of earlier restarts have no slot any more."""
+    name = entry.deployment.name
+    mine = [replica for replica in observed.replicas.values() if replica.deployment == name]
+    if not mine or any(replica.phase is not Phase.REMOVING for replica in mine):
+        return "waits until its replicas have gone" if mine or entry.slots else ""
+    stuck = (f": {replica.id} {replica.problem}" for replica in mine if replica.problem)
+    return "waits until its containers are removed" + next(stuck, "")
 
 
 def _service_state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
@@ -209,10 +219,17 @@ def _with_container(status: ReplicaStatus, observed: Observed, now: float) -> Re
     return replace(
         status,
         phase=replica.phase,
-        reason=status.reason or replica.problem,
+        reason=_reason(status.reason, replica),
         age_s=max(0.0, now - replica.started_at) if replica.started_at else None,
         exit_code=replica.exit_code,
         oom=replica.oom,
         peak_memory_bytes=replica.peak_memory_bytes,
         address=replica.address,
     )
+
+
+def _reason(of_slot: str, replica: Replica) -> str:
+    """Return why a replica is as it is; what keeps it from being removed is worth more than why."""
+    if replica.phase is Phase.REMOVING:
+        return replica.problem or of_slot
+    return of_slot or replica.problem

@@ -22,7 +22,6 @@ from pathlib import Path
 from minirun import Containers
 
 from ..control.ports import LogLine
-from ..observed import Phase
 from .replica import Box, unix_s
 
 KEPT_REPLICAS, KEPT_LINES = 10, 1000
@@ -92,7 +91,7 @@ def lines_of(containers: Containers, box: Box, tail: int | None) -> Iterator[Log
     """Yield what a replica has written and writes; None where there is nothing more now."""
 
     def running() -> bool:
-        return box.replica.phase is not Phase.EXITED
+        return not box.replica.has_ended
 
     for entry in containers.logs(box.container, running, tail):
         if entry is None:

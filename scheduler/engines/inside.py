@@ -51,11 +51,13 @@ class Inside:
         Raises:
             ScheduleError: there is no such replica, and never was or long ago (404).
         """
-        if box := self._runtime.box(replica_id):
+        box = self._runtime.box(replica_id)
+        if box and not box.remembered:
             return lines_of(self._containers, box, tail) if box.container else iter(())
         kept = self._runtime.afterlife.lines(replica_id)
-        if kept is None:
+        if kept is None and box is None:
             raise _missing(replica_id)
+        kept = kept or ()
         return iter(kept[-tail:] if tail else kept if tail is None else ())
 
     def remembered(self, deployment: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
     start ──▶ Box, and a worker: folder ▶ container ▶ launcher ▶ probes        any thread
     exit  ──▶ watcher: what the record says ▶ Box                             its thread
     probe ──▶ prober: ready, alive ▶ Box                                      its thread
+    remove ─▶ clearing: container, folder ▶ no Box                             any thread
     replicas() ──▶ what the boxes say; it asks nobody
 
 What is in memory is only a copy: the containers and their labels hold everything, and ``open``
@@ -14,7 +15,6 @@ Next: ``starter.py``, what a worker does first; then ``inside.py``.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping
@@ -25,15 +25,13 @@ from minirun import ContainerRecord, Containers, MinirunError
 
 from ..actions import Start
 from ..observed import Host, Phase, Replica
-from .afterlife import KEPT_LINES, lines_of
+from .clearing import Clearing
 from .folder import Folders
 from .launcher import Launcher
 from .prober import Prober
 from .replica import Box, begun, ended, order_of, unix_s
 from .starter import Starter, Surroundings
 from .watcher import Watcher
-
-log = logging.getLogger(__name__)
 
 #: So many starts are under way at a time; more would only wait for the same processors.
 STARTERS = 4
@@ -62,6 +60,9 @@ class LocalRuntime:
         self._lock = Lock()
         self._boxes: dict[str, Box] = {}
         self._watcher = Watcher()
+        self._clearing = Clearing(
+            containers, self._folders, around.afterlife, self._watcher, self._forget
+        )
         self._prober = Prober(self._heard, around.clock)
         self._workers = ThreadPoolExecutor(STARTERS, thread_name_prefix="replica")
         self._closing = False
@@ -86,10 +87,11 @@ class LocalRuntime:
             time.sleep(LOOK_S)
 
     def close(self) -> None:
-        """End our threads; the replicas go on."""
+        """End our threads; the replicas go on, and removals that have begun are finished."""
         self._closing = True
         self._starter.close()
         self._workers.shutdown(cancel_futures=True)
+        self._clearing.close()
         self._prober.close()
         self._watcher.close()
 
@@ -118,7 +120,7 @@ class LocalRuntime:
     def replicas(self) -> Mapping[str, Replica]:
         """Return every replica by its id, with what the probes know of it."""
         with self._lock:
-            return {name: box.replica for name, box in self._boxes.items() if not box.removing}
+            return {name: box.replica for name, box in self._boxes.items()}
 
     def start(self, wanted: Start) -> None:
         """Create and start a replica, without waiting for it to be ready."""
@@ -137,7 +139,7 @@ class LocalRuntime:
         """Ask a replica to end, and kill it when it has not after ``stop_s``; does not wait."""
         with self._lock:
             box = self._boxes.get(replica_id)
-            if box is None or box.replica.phase is Phase.EXITED:
+            if box is None or box.replica.has_ended:
                 return
             asked, kill_at = box.kill_at is not None, self._around.clock() + stop_s
             if box.kill_at is not None and box.kill_at <= kill_at:
@@ -148,19 +150,18 @@ class LocalRuntime:
         self._watcher.later(stop_s, lambda: self._kill(box))
 
     def remove(self, replica_id: str) -> None:
-        """Delete what an exited replica left behind."""
+        """Delete what an exited replica left behind, without waiting for it."""
         with self._lock:
             box = self._boxes.get(replica_id)
-            if box is None or box.removing or box.replica.phase is not Phase.EXITED:
+            if box is None or box.replica.phase is not Phase.EXITED:
                 return
-            box.removing = True
-        self._workers.submit(self._clear_away, box)
+            box.change(phase=Phase.REMOVING, problem="")
+        self._clearing.begin(box)
 
     def box(self, replica_id: str) -> Box | None:
         """Return a replica as it is kept, for ``inside.py``."""
         with self._lock:
-            found = self._boxes.get(replica_id)
-            return None if found is None or found.removing else found
+            return self._boxes.get(replica_id)
 
     # ---- a start --------------------------------------------------------------------------------
 
@@ -221,6 +222,9 @@ class LocalRuntime:
         self._prober.watch(box.order.id, self._starter.target(box, address))
         if box.kill_at is not None:
             self._end(box)
+            # Its time may have been over when there was nothing to kill yet.
+            left_s = max(0.0, box.kill_at - self._around.clock())
+            self._watcher.later(left_s, lambda: self._kill(box))
 
     def _heard(self, replica_id: str, ready: bool, alive: bool) -> None:
         """Take over what the probes have found."""
@@ -245,12 +249,14 @@ class LocalRuntime:
             self.containers.signal(record, record.stop_signal)
 
     def _kill(self, box: Box) -> None:
-        if box.replica.phase is not Phase.EXITED and box.container:
+        if not box.replica.has_ended and box.container:
             self.containers.signal(self.containers.read(box.container), 9)
 
     def _collect(self, box: Box, pause_s: float) -> None:
         """Find out how it ended; the shim may not have written that down yet."""
         self._prober.forget(box.order.id)
+        if box.replica.has_ended:
+            return  # it was given up before, and may be under removal
         try:
             record = self.containers.read(box.container)
         except MinirunError as error:
@@ -264,30 +270,8 @@ class LocalRuntime:
             box.change(**ended(record, self._monotonic))
         self._around.changed()
 
-    def _clear_away(self, box: Box) -> None:
-        """Remove a container, once its shim is done with it."""
-        try:
-            self._remember(box)
-            if box.container and not self.containers.remove(self.containers.read(box.container)):
-                self._watcher.later(LOOK_S, lambda: self._again(box))
-                return
-        except MinirunError as error:
-            if self.containers.home.containers.exists(box.container):
-                log.warning("%s cannot be removed: %s", box.order.id, error)
-                box.removing = False  # it is asked for again
-                return
-        self._folders.remove(box.order.id)
+    def _forget(self, box: Box) -> None:
+        """Strike off a replica of which nothing is left."""
         with self._lock:
             self._boxes.pop(box.order.id, None)
         self._around.changed()
-
-    def _remember(self, box: Box) -> None:
-        """Keep what it wrote, once."""
-        if box.container and not box.remembered:
-            box.remembered = True
-            written = filter(None, lines_of(self.containers, box, KEPT_LINES))
-            self.afterlife.keep(box.order.id, written)
-
-    def _again(self, box: Box) -> None:
-        if not self._closing:
-            self._workers.submit(self._clear_away, box)

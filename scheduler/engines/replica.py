@@ -37,7 +37,6 @@ class Box:
         container: the id of its container, "" before there is one.
         ready_as_of: since when it counts as ready once it is; None means from then on.
         kill_at: when it is killed, once it was asked to end.
-        removing: whether somebody is about to remove it: nobody is told of it any more.
         remembered: whether what it wrote is kept.
     """
 
@@ -46,7 +45,6 @@ class Box:
     container: str = ""
     ready_as_of: float | None = None
     kill_at: float | None = None
-    removing: bool = False
     remembered: bool = False
 
     def change(self, **facts: object) -> None:

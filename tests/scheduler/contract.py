@@ -88,7 +88,17 @@ class RuntimeContract:
         lab.runtime.stop("web.1", 5.0)
         lab.wait_until(lambda: lab.runtime.replicas()["web.1"].phase is Phase.EXITED)
         lab.runtime.remove("web.1")
-        assert not lab.runtime.replicas()
+        lab.wait_until(lambda: not lab.runtime.replicas())
+
+    def test_what_is_removed_is_listed_until_it_is_gone(self, lab: RuntimeLab) -> None:
+        self.start(lab, lab.crash)
+        lab.wait_until(lambda: lab.runtime.replicas()["web.1"].has_ended)
+        lab.runtime.remove("web.1")
+        lab.runtime.remove("web.1")
+        lab.runtime.stop("web.1", 1.0)
+        phases = {seen.phase for seen in lab.runtime.replicas().values()}
+        assert phases <= {Phase.REMOVING}, "it does not go back"
+        lab.wait_until(lambda: not lab.runtime.replicas())
 
     def test_stop_and_remove_of_nothing_do_nothing(self, lab: RuntimeLab) -> None:
         lab.runtime.stop("web.9", 1.0)

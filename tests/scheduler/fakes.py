@@ -31,6 +31,7 @@ GIB = 1 << 30
 READY_AFTER_S = {"good": 0.5, "slow": 12.0, "errors": 0.5, "oom": 0.5}
 ENDS_AFTER_S = {"crash": 1.0, "oom": 3.0, "task": 2.0}
 STOPS_AFTER_S = 0.3
+REMOVED_AFTER_S = 0.2
 HOST = Host((Node("n0", 4000, 8 * GIB, ("gpu0",)), Node("n1", 4000, 8 * GIB)), 16 * GIB)
 
 
@@ -61,6 +62,12 @@ class Box:
     oom: bool = False
     problem: str = ""
     at_fault: bool = False
+    gone_at: float | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Return whether it still has a process."""
+        return not self.seen().has_ended
 
     @property
     def image(self) -> str:
@@ -69,7 +76,7 @@ class Box:
 
     def advance(self, now: float) -> None:
         """Let it become ready, exit or stop, as its image and its history say."""
-        if self.phase is Phase.EXITED:
+        if not self.runs:
             return
         age = now - self.started_at
         if self.stop_at is not None and now >= self.stop_at:
@@ -116,6 +123,7 @@ class FakeRuntime:
         self.boxes: dict[str, Box] = {}
         self.the_host = host
         self.started: list[str] = []
+        self.removed_after_s: Callable[[], float] = lambda: REMOVED_AFTER_S
 
     def host(self) -> Host:
         return self.the_host
@@ -141,11 +149,13 @@ class FakeRuntime:
     def remove(self, replica_id: str) -> None:
         box = self.boxes.get(replica_id)
         if box and box.phase is Phase.EXITED:
-            del self.boxes[replica_id]
+            box.phase, box.gone_at = Phase.REMOVING, self.clock.now + self.removed_after_s()
 
     def advance(self) -> None:
-        for box in self.boxes.values():
+        for name, box in list(self.boxes.items()):
             box.advance(self.clock.now)
+            if box.gone_at is not None and box.gone_at <= self.clock.now:
+                del self.boxes[name]
 
 
 @dataclass
@@ -255,7 +265,7 @@ class FakeGateway:
 
     def _serve(self, name: str, member: FakeServer) -> None:
         box = self.runtime.boxes.get(name)
-        if box is None or box.phase is Phase.EXITED:
+        if box is None or not box.runs:
             for request in member.in_flight:
                 self._lose(name, request, "stopped while it was served")
             member.in_flight = []

@@ -27,7 +27,6 @@ import scheduler.serve  # noqa: F401 - imported so that no life has to
 from scheduler.actions import Effect, Remove, Start, Stop
 from scheduler.cli import perform
 from scheduler.controller import Controller
-from scheduler.engines.local import LocalRuntime
 from scheduler.observed import Phase
 from scheduler.runtime import Runtime
 
@@ -70,14 +69,10 @@ def _is_done(runtime: Runtime, effect: Effect) -> bool:
     """Return whether the work that an effect asked for has ended; the gateway's has at once."""
     if not isinstance(effect, Start | Stop | Remove):
         return True
-    if isinstance(effect, Remove):
-        # It is not listed from the moment it is removed: ask where it is kept.
-        assert isinstance(runtime, LocalRuntime)
-        return effect.id not in {record.name for record in runtime.containers.all()}
     replica = runtime.replicas().get(effect.id)
     if isinstance(effect, Start):
         return replica is not None and replica.phase is not Phase.STARTING
-    return replica is None or replica.phase is Phase.EXITED
+    return replica is None or (isinstance(effect, Stop) and replica.has_ended)
 
 
 class Lives:

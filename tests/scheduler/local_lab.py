@@ -47,12 +47,18 @@ def make_images(folder: Path) -> None:
 
 
 class LocalLab:
-    """A runtime under test, and what it needs of a scheduler."""
+    """A runtime under test, and what it needs of a scheduler.
+
+    Args:
+        owner: which scheduler's.
+        run: the name of its folder; two schedulers cannot have the same.
+    """
 
     good, crash, missing = "good", "crash", "missing"
 
-    def __init__(self, owner: str = "test") -> None:
+    def __init__(self, owner: str = "test", run: str = ".scheduler") -> None:
         self.home = default_home()
+        self.run = Path(self.home.root) / run
         self.secrets = {"key": b"a secret"}
         self.cordoned = False
         self.news = 0
@@ -64,13 +70,13 @@ class LocalLab:
         """Return one more runtime over the same containers, as after a restart."""
         around = Surroundings(
             self.owner,
-            Path(self.home.root) / ".scheduler" / "replicas",
+            self.run / "replicas",
             time.monotonic,
             self._secret,
             lambda: self.cordoned,
             self._heard,
             Capacity(gpus=["/dev/null"]),
-            Afterlife(Path(self.home.root) / ".scheduler" / "logs", self.known),
+            Afterlife(self.run / "logs", self.known),
         )
         self.made.append(LocalRuntime(Containers(self.home), around))
         return self.made[-1]
@@ -104,7 +110,7 @@ class LocalLab:
         return self.seen(name)
 
     def _has_ended(self, name: str) -> bool:
-        return self.seen(name).phase is Phase.EXITED
+        return self.seen(name).has_ended
 
     def running(self, name: str = "web.1") -> Replica:
         self.wait_until(lambda: self.seen(name).phase is not Phase.STARTING)
@@ -126,10 +132,14 @@ class LocalLab:
         """End and remove every replica."""
         for name in self.runtime.replicas():
             self.runtime.stop(name, 0.0)
+        self.wait_until(self._is_clear)
+        assert not self._records()
+
+    def _is_clear(self) -> bool:
+        """Remove who has ended; return whether nobody is left."""
         for name in self.runtime.replicas():
-            self.ended(name)
             self.runtime.remove(name)
-        self.wait_until(lambda: not self._records())
+        return not self.runtime.replicas()
 
     def _records(self) -> list[str]:
         found = self.runtime.containers.all()
@@ -137,9 +147,9 @@ class LocalLab:
 
 
 @contextmanager
-def opened(owner: str = "test") -> Iterator[LocalLab]:
+def opened(owner: str = "test", run: str = ".scheduler") -> Iterator[LocalLab]:
     """Give a runtime with a launcher of its own, and take all of it away."""
-    lab = LocalLab(owner)
+    lab = LocalLab(owner, run)
     try:
         lab.runtime.open()
         yield lab

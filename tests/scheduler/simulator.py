@@ -50,6 +50,8 @@ class Chaos:
         self.later = later
         self.is_on = True
         self.faults: list[str] = []
+        #: When the look began that the controller acts upon.
+        self.looked_at = 0.0
 
     def around(self, what: str, act: Callable[[], object], *, may_delay: bool = False) -> None:
         """Do something, or not, or twice, or later."""
@@ -139,7 +141,9 @@ class WatchedController(Controller):
         self.seen.append(fresh)
         del self.seen[:-6]
         is_late = self.chaos.is_on and self.chaos.random.random() < STALE_RATE
-        return self.chaos.random.choice(self.seen) if is_late else fresh
+        look = self.chaos.random.choice(self.seen) if is_late else fresh
+        self.chaos.looked_at = look.at
+        return look
 
 
 class Simulation(World):
@@ -154,6 +158,7 @@ class Simulation(World):
         self.crashes = 0
         super().__init__()
         self.store.commit = self._commit  # type: ignore[method-assign]
+        self.runtime.removed_after_s = lambda: self.random.choice((0.0, 0.2, 1.0, 8.0))
 
     def new_controller(self) -> Controller:
         runtime = FaultyRuntime(self.runtime, self.chaos)
@@ -172,6 +177,14 @@ class Simulation(World):
         commit = type(self.store).commit
         self.chaos.around("commit", lambda: commit(self.store, entries, events, seen))
         _check(before, entries)
+        self._check_gone(entries)
+
+    def _check_gone(self, changed: Mapping[str, Entry | None]) -> None:
+        """Hold a deletion to its word: nothing is left but what a lost start may yet bring."""
+        for name in (name for name, entry in changed.items() if entry is None):
+            left = [box for box in self.runtime.boxes.values() if box.start.deployment == name]
+            known = [box.start.id for box in left if box.started_at <= self.chaos.looked_at]
+            assert not known, f"{name} is told to be gone, and there is {known}"
 
     def _later(self, act: Callable[[], object]) -> None:
         self.delayed.append((self.clock.now + self.random.uniform(0.2, 4.0), act))
@@ -231,7 +244,7 @@ class Simulation(World):
 
     def _check_room(self) -> None:
         """Hold what runs to what the host has: a place is free when its replica has ended."""
-        running = {n for n, b in self.runtime.boxes.items() if b.phase is not Phase.EXITED}
+        running = {n for n, b in self.runtime.boxes.items() if b.runs}
         slots = [slot for entry in self.store.entries.values() for slot in entry.slots]
         for node in self.runtime.the_host.nodes:
             mine = [g for s in slots if s.id in running for g in s.grants if g.node == node.id]
@@ -333,7 +346,7 @@ class Simulation(World):
         """Return what is not yet as it should be."""
         entries = self.store.entries
         slots = {slot.id for entry in entries.values() for slot in entry.slots}
-        running = {n for n, b in self.runtime.boxes.items() if b.phase is not Phase.EXITED}
+        running = {n for n, b in self.runtime.boxes.items() if b.runs}
         problems = [f"orphan {name}" for name in sorted(running - slots)]
         problems += [f"leaked {name}" for name in sorted(self.runtime.boxes.keys() - slots)]
         problems += [f"stray server {n}" for n in sorted(self.gateway.members.keys() - slots)]

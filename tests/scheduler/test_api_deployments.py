@@ -27,6 +27,11 @@ def status(lab: Lab, name: str = "web") -> dict[str, Any]:
     return found
 
 
+def replica(lab: Lab, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = lab.get(f"replicas/{name}")
+    return found
+
+
 def kinds(lab: Lab) -> list[str]:
     items: Any = lab.get("events?limit=1000")["items"]
     return [event["kind"] for event in items]
@@ -275,6 +280,22 @@ def test_delete_lets_it_go_and_the_name_can_be_used_again(lab: Lab) -> None:
     lab.get("deployments/web", status=404)
     again: Any = lab.put()
     assert again["generation"] > 2, "an ETag of the one before must not match"
+
+
+def test_what_is_being_removed_is_told_of_and_holds_nothing(lab: Lab) -> None:
+    lab.runtime.removed_after_s = lambda: 1e6
+    lab.put(replicas=1)
+    lab.run()
+    lab.expect("DELETE", "deployments/web", status=202)
+    lab.run()
+    assert status(lab)["reason"] == "waits until its containers are removed"
+    found = replica(lab, "web.1")
+    assert (found["phase"], found["reason"]) == ("removing", "deleted")
+    assert lab.get("host")["allocations"] == []
+    lab.runtime.boxes["web.1"].problem = "cannot be removed: the disk is full"
+    lab.run(0.5)
+    assert status(lab)["reason"].endswith(": web.1 cannot be removed: the disk is full")
+    assert replica(lab, "web.1")["reason"] == "cannot be removed: the disk is full"
 
 
 def test_a_kind_cannot_be_changed(lab: Lab) -> None:

@@ -329,7 +329,7 @@ def test_restart_replaces_every_replica(sched: Desk) -> None:
     sched("restart", "web")
     sched("rollout", "status", "web")
     rows = sched.rows("get", "replicas", "web")
-    left = {row[0] for row in rows if row[2] != "draining"}  # who has not yet ended its requests
+    left = {row[0] for row in rows if row[2] not in ("draining", "removing")}
     assert left.isdisjoint({"web.1", "web.2"})
 
 
@@ -337,6 +337,16 @@ def test_delete_waits_until_nothing_is_left(sched: Desk) -> None:
     running(sched)
     assert sched("delete", "-l", "app=shop", "--wait") == "web deleted\n"
     assert sched.rows("get", "deployments") == []
+
+
+def test_delete_tells_what_it_waits_for(sched: Desk) -> None:
+    running(sched)
+    sched.lab.runtime.removed_after_s = lambda: 1e6
+    assert "still there: web" in sched("delete", "web", "--wait", "--timeout", "1s", code=1)
+    while {row[2] for row in sched.rows("get", "replicas", "web")} != {"removing"}:
+        assert len(sched.lab.runtime.boxes) == 2
+    assert "deleting" in sched("describe", "web")
+    assert "waits until its containers are removed" in sched("get", "deployments")
 
 
 # ── looking ───────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,6 +19,7 @@ from scheduler.actions import Start
 from scheduler.control.ports import LogLine
 from scheduler.engines.afterlife import KEPT_REPLICAS, Afterlife
 from scheduler.engines.inside import OUTPUT_BYTES, Inside
+from scheduler.engines.replica import Box
 from scheduler.model import Resources, Secret, Template, Volume
 from scheduler.observed import Grant, Phase
 from scheduler.policy import ExecCheck, HttpCheck, Probe, Probes, TcpCheck
@@ -327,6 +329,21 @@ def test_one_that_is_stopped_before_it_runs_never_stays(lab: LocalLab) -> None:
     lab.start()
     lab.runtime.stop("web.1", 5.0)
     lab.ended()
+
+
+def test_one_whose_time_is_over_before_it_runs_is_killed(
+    lab: LocalLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What if it is asked to end while it is being started, and is deaf to that?"""
+    launch = lab.runtime._starter.launch
+
+    def late(box: Box) -> None:
+        launch(box)
+        box.kill_at = time.monotonic()  # nobody could be killed then
+
+    monkeypatch.setattr(lab.runtime._starter, "launch", late)
+    sh(lab, "trap '' TERM; while :; do sleep 1; done")
+    assert lab.ended().exit_code == 137
 
 
 def test_a_removed_replica_leaves_nothing(lab: LocalLab) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scheduler.actions import Outcome, RemoveServer, Start, Stop
+from scheduler.actions import Outcome, Remove, RemoveServer, Start, Stop
+from scheduler.apply import deleted
 from scheduler.entry import Entry, Stage, State
 from scheduler.model import Deployment
 from scheduler.observed import Host, Node, Observed, Phase, Replica, Server
@@ -155,6 +156,26 @@ def test_reconcile_stops_nothing_that_the_gateway_has(made: tuple[World, Observe
             replica = seen.replicas.get(effect.id)
             dead = replica is None or replica.phase is Phase.EXITED or not replica.alive
             assert dead or server.draining
+
+
+@CALM
+@given(worlds())
+def test_reconcile_asks_nothing_of_what_is_being_removed(made: tuple[World, Observed]) -> None:
+    world, seen = made
+    removing = {name for name, r in seen.replicas.items() if r.phase is Phase.REMOVING}
+    asked = [e for e in decide(world, seen).effects if isinstance(e, Start | Stop | Remove)]
+    assert not {effect.id for effect in asked} & removing
+
+
+@CALM
+@given(worlds())
+def test_reconcile_tells_of_no_deletion_before_its_end(made: tuple[World, Observed]) -> None:
+    world, seen = made
+    for name in world.store.entries:
+        world.store.update(name, deleted)
+    there = {replica.deployment for replica in seen.replicas.values()}
+    for name, entry in decide(world, seen).entries.items():
+        assert entry or name not in there
 
 
 @CALM

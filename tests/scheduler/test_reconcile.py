@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scheduler import apply
-from scheduler.actions import AddServer, Start, Stop
+from scheduler.actions import AddServer, Outcome, Start, Stop
 from scheduler.entry import Stage, State
 from scheduler.observed import Phase, Replica
 from scheduler.policy import Restart, RestartPolicy
 from scheduler.reconcile import reconcile
 from tests.scheduler.world import World, deployment, settled
+
+REMOVING = Phase.REMOVING
 
 
 def test_a_deployment_comes_up_and_then_nothing_is_said() -> None:
@@ -84,12 +86,13 @@ def test_a_crash_loop_is_held_back() -> None:
     assert 5 <= len(world.runtime.started) <= 7  # after 0, 1, 2, 4, 8, 16 seconds, a second each
 
 
-def test_a_replica_that_fails_its_liveness_probe_is_replaced_when_it_is_gone() -> None:
+def test_a_replica_that_fails_its_liveness_probe_is_replaced_when_it_has_ended() -> None:
     world = settled(replicas=1)
-    world.runtime.boxes["web.1"].hung = True
+    first = world.runtime.boxes["web.1"]
+    first.hung = True
     world.step()
     world.run_until(lambda: "web.2" in world.runtime.boxes, 30.0)
-    assert "web.1" not in world.runtime.boxes, "two replicas in one place"
+    assert not first.runs, "two replicas in one place"
     assert "liveness probe failed" in str(world.store.events)
 
 
@@ -216,3 +219,48 @@ def test_a_replica_of_another_revision_is_not_adopted_without_its_template() -> 
     observed = replace(observed, replicas={**observed.replicas, "web.99": stray})
     outcome = reconcile(world.store.load(), observed, world.clock())
     assert Stop("web.99", 10.0) in outcome.effects
+
+
+# ---- what is left -------------------------------------------------------------------------------
+
+
+def test_a_deletion_is_told_when_the_last_container_is_gone() -> None:
+    """What if removals take long: they are asked for once, and the loop has nothing to do."""
+    world = settled(replicas=2)
+    world.runtime.removed_after_s = lambda: 30.0
+    world.store.update("web", apply.deleted)
+    world.run_until(lambda: {box.phase for box in world.runtime.boxes.values()} == {REMOVING})
+    while (outcome := world.step()) == Outcome():
+        assert len(world.runtime.boxes) == 2
+    assert not world.runtime.boxes
+    assert [event.message for event in outcome.events] == ["nothing of it is left"]
+    assert not world.store.entries
+
+
+def test_a_deletion_waits_for_containers_of_earlier_restarts() -> None:
+    """What if a container has no slot any more: its place was given to the next."""
+    world = settled(replicas=1)
+    world.runtime.removed_after_s = lambda: 30.0
+    world.runtime.boxes["web.1"].end(world.clock.now, 137, at_fault=True)
+    world.run_until(lambda: world.runtime.boxes["web.1"].phase is REMOVING, 5.0)
+    world.run_until(lambda: world.serving() == 1, 5.0)
+    world.runtime.removed_after_s = lambda: 0.0
+    world.store.update("web", apply.deleted)
+    world.run_until(lambda: not world.entry().slots, 5.0)
+    assert list(world.runtime.boxes) == ["web.1"]
+    assert world.run_until(lambda: not world.store.entries) > 15.0
+    assert not world.runtime.boxes
+
+
+def test_a_restart_in_the_middle_of_a_removal_finishes_it() -> None:
+    """What if the removal was lost with the scheduler that had queued it."""
+    world = settled(replicas=1)
+    world.runtime.removed_after_s = lambda: 1e6
+    world.store.update("web", apply.deleted)
+    world.run_until(lambda: world.runtime.boxes["web.1"].phase is REMOVING)
+    world.runtime.boxes["web.1"].phase = Phase.EXITED  # as the next one finds it
+    world.runtime.removed_after_s = lambda: 0.0
+    world.controller = world.new_controller()
+    world.controller.resume()
+    world.run_until(lambda: not world.store.entries)
+    assert not world.runtime.boxes

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from scheduler import apply
-from scheduler.entry import State
+from scheduler.entry import Stage, State
 from scheduler.model import Quota
 from scheduler.observed import Host, Node, Phase
 from scheduler.policy import Autoscale
-from tests.scheduler.world import World, cpu, deployment, settled
+from tests.scheduler.world import World, cpu, deployment, settled, update
 
 SMALL = Host((Node("n0", 2000, 1 << 34),))
 
@@ -91,6 +91,24 @@ def test_quota_holds_back() -> None:
     world.run(5)
     assert world.serving("a") + world.serving("b") == 3
     assert "quota team: replicas needs 1, 3 of 3 used" in world.entry("b").pending
+
+
+def test_a_removal_that_takes_long_holds_neither_room_nor_quota() -> None:
+    """What if nothing is ever removed: what runs is all that counts."""
+    world = World(SMALL)
+    world.runtime.removed_after_s = lambda: 1e6
+    world.store.quotas["team"] = Quota("team", replicas=2)
+    one_by_one = update(surge=0, unavailable=1)
+    for image in ("good", "good:2", "good:3"):
+        world.apply(
+            deployment(image=image, requests=cpu(1000), quota="team", update=one_by_one, priority=9)
+        )
+        world.run(1)
+        world.run_until(lambda: world.entry().rollout.stage is Stage.COMPLETE, 30.0)
+        assert world.serving() == 2
+    assert sum(box.phase is Phase.REMOVING for box in world.runtime.boxes.values()) == 4
+    world.apply(deployment("high", replicas=1, requests=cpu(1000), priority=90))
+    world.run_until(lambda: world.serving("high") == 1, 10.0)
 
 
 # ---- autoscaling --------------------------------------------------------------------------------
