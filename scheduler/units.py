@@ -73,7 +73,10 @@ def cpu_millis(text: str | float) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", str(text))
     if match is None or len(match[1]) > 12:
         raise ValueError(f"{text!r} is not a number of CPUs such as 0.5")
-    return round(float(match[1]) * (1 if match[2] else 1000))
+    share = float(match[1]) * (1 if match[2] else 1000)
+    if 0 < share < 1:
+        raise ValueError(f"{text!r} is less than a thousandth of a CPU")
+    return round(share)
 
 
 def cpu_text(millis: int) -> str:

@@ -14,8 +14,8 @@ import yaml
 
 from minirun import ScheduleError
 
-#: PyYAML reads some 30 KiB of the worst text in a second; nobody writes such a file by hand.
-LARGEST_TEXT = 128 << 10
+#: PyYAML reads some 30 KiB of the worst text in a second, and ten times that of a usual one.
+LARGEST_TEXT = 1 << 20
 MOST_VALUES = 100_000
 DEEPEST = 64
 
@@ -32,8 +32,11 @@ _CORE_SCHEMA = (
 )
 _VARIABLE = re.compile(
     r"\$(?:(?P<escaped>\$)|(?P<bare>[A-Za-z_]\w*)"
-    r"|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-?+])(?P<word>[^{}]*))?\}|(?P<wrong>))"
+    r"|\{(?P<name>[A-Za-z_]\w*)(?:(?P<how>:?[-?+])|(?=\})))"
 )
+_BRACES = re.compile(r"\$\$|\$\{|\}")
+#: How deep one variable may be the default of another.
+MOST_NESTED = 16
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,6 +50,9 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key is a text"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             if key.value in seen:
                 problem = f"{key.value!r} is given twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
@@ -71,7 +77,9 @@ def load(text: str, variables: Mapping[str, str]) -> object:
         ScheduleError: it is not YAML, is too large, or names a variable that must be set.
     """
     if len(text) > LARGEST_TEXT:
-        raise ScheduleError(f"the file is larger than {LARGEST_TEXT >> 10} KiB", status=413)
+        hint = "split it: minisched apply takes several -f"
+        text = f"the file is larger than {LARGEST_TEXT >> 10} KiB"
+        raise ScheduleError(text, status=413, hint=hint)
     try:
         document = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -101,50 +109,72 @@ class _Walk:
         return value
 
 
-def interpolate(text: str, variables: Mapping[str, str], path: str) -> str:
+def interpolate(text: str, variables: Mapping[str, str], path: str, depth: int = 0) -> str:
     """Return a text with its variables replaced, as Compose does; ``$$`` is a dollar sign.
 
     >>> interpolate("${IMAGE:-digits}:$TAG costs 1$$", {"TAG": "2"}, "x")
     'digits:2 costs 1$'
+    >>> interpolate("${A:-${B:-c}}", {}, "x")
+    'c'
 
     Raises:
         ScheduleError: a variable must be set and is not, or the syntax is wrong.
     """
-    if "$" not in text:
-        return text
-
-    def value(match: re.Match[str]) -> str:
-        if match["escaped"]:
-            return "$"
-        if match["wrong"] is not None:
+    found, at = "", 0
+    while (dollar := text.find("$", at)) >= 0:
+        match = _VARIABLE.match(text, dollar)
+        end = match.end() if match else -1
+        if match and match["name"]:
+            end = _closing(text, end)
+        if match is None or end < 0 or depth > MOST_NESTED:
             hint = "write $$ for a dollar sign"
-            raise ScheduleError(f"{path}: {text!r} is not a variable", status=422, hint=hint)
-        return _value(match, variables, path)
+            raise ScheduleError(f"{path}: {text[:80]!r} is not a variable", status=422, hint=hint)
+        word = text[match.end() : end]
+        found += text[at:dollar] + _value(match, word, variables, path, depth)
+        at = end + bool(match["name"])
+    return found + text[at:]
 
-    return _VARIABLE.sub(value, text)
+
+def _closing(text: str, at: int) -> int:
+    """Return where the brace is that closes a variable; -1 where none does."""
+    opened = 1
+    for match in _BRACES.finditer(text, at):
+        opened += {"${": 1, "}": -1}.get(match[0], 0)
+        if not opened:
+            return match.start()
+    return -1
 
 
-def _value(match: re.Match[str], variables: Mapping[str, str], path: str) -> str:
-    name, how, word = match["bare"] or match["name"], match["how"] or "", match["word"] or ""
+def _value(
+    match: re.Match[str], word: str, variables: Mapping[str, str], path: str, depth: int
+) -> str:
+    if match["escaped"]:
+        return "$"
+    name, how = match["bare"] or match["name"], match["how"] or ""
     found = variables.get(name)
     is_set = bool(found) if how.startswith(":") else found is not None
-    if how.endswith("+"):
-        return word if is_set else ""
-    if is_set:
+    if is_set and not how.endswith("+"):
         return found or ""
+    if how.endswith("+") and not is_set:
+        return ""
+    word = interpolate(word, variables, path, depth + 1)
     if how.endswith("?"):
         raise ScheduleError(f"{path}: variable {name} is not set: {word}", status=422)
     return word
 
 
-_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*=\s*(.*)")
+_LINE = re.compile(r"(?:export\s+)?([A-Za-z_][\w.-]*)\s*(?:=\s*(.*))?")
 
 
 def env_file(text: str, variables: Mapping[str, str], path: str) -> dict[str, str]:
-    """Return what an env_file sets: ``NAME=value`` lines, quotes and comments as in Compose.
+    r"""Return what an env_file sets: ``NAME=value`` lines, quotes and comments as in Compose.
+
+    A name alone is taken from the variables, or left out.
 
     >>> env_file("export A=1 # one", {}, "x"), env_file("B='$A'", {}, "x")
     ({'A': '1'}, {'B': '$A'})
+    >>> env_file("HOME\nNOWHERE", {"HOME": "/root"}, "x")
+    {'HOME': '/root'}
     """
     found: dict[str, str] = {}
     for number, raw in enumerate(text.splitlines(), 1):
@@ -155,7 +185,10 @@ def env_file(text: str, variables: Mapping[str, str], path: str) -> dict[str, st
         if match is None:
             raise ScheduleError(f"{path}: line {number} is not NAME=value", status=422)
         known = {**variables, **found}
-        found[match[1]] = _line_value(match[2], known, f"{path}: line {number}")
+        if match[2] is not None:
+            found[match[1]] = _line_value(match[2], known, f"{path}: line {number}")
+        elif match[1] in variables:
+            found[match[1]] = variables[match[1]]
     return found
 
 

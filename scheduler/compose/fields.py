@@ -19,7 +19,7 @@ _KINDS = {dict: "a mapping", list: "a list", str: "a text", bool: "true or false
 
 def refuse(path: str, problem: str, hint: str = "") -> NoReturn:
     """Raise the error that names a field."""
-    raise ScheduleError(f"{path}: {problem}", status=422, hint=hint)
+    raise ScheduleError(f"{path or 'the file'}: {problem}", status=422, hint=hint)
 
 
 def kind_of(value: object) -> str:

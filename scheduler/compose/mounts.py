@@ -10,7 +10,8 @@ from . import document
 from .fields import Section, integer, kind_of, refuse, text
 
 _PORT = re.compile(
-    r"(?:(?P<ip>.*):)?(?:(?P<published>\d{1,5}):)?(?P<target>\d{1,5})(?:/(?P<proto>\w+))?"
+    r"(?:(?P<ip>[^:]*[^:\d][^:]*|\[.*\]):)?(?:(?P<published>\d{0,5}):)?"
+    r"(?P<target>\d{1,5})(?:/(?P<proto>\w+))?"
 )
 ONE_PORT = "a replica has one port; put each server into a service of its own"
 
@@ -18,13 +19,13 @@ ONE_PORT = "a replica has one port; put each server into a service of its own"
 def port(service: Section) -> tuple[int | None, int | None]:
     """Return (target, published) of a service's only port."""
     ports = service.items("ports")
-    exposed = [
-        integer(v, f"{service.at('expose')}[{i}]") for i, v in enumerate(service.items("expose"))
-    ]
+    path = service.at("expose")
+    exposed = [_exposed(v, f"{path}[{i}]") for i, v in enumerate(service.items("expose"))]
     found = [_port(value, f"{service.at('ports')}[{i}]") for i, value in enumerate(ports)]
     targets = {target for target, _ in found} | set(exposed)
     if len(targets) > 1 or len(found) > 1:
-        refuse(service.at("ports"), "more than one port is not supported", hint=ONE_PORT)
+        field = service.at("ports") if len(found) > 1 else path
+        refuse(field, "more than one port is not supported", hint=ONE_PORT)
     if found:
         return found[0]
     return (exposed[0], None) if exposed else (None, None)
@@ -39,12 +40,17 @@ def _port(value: object, path: str) -> tuple[int, int | None]:
         refuse(path, f"{value!r} is not published:target", hint=hint)
     if match["proto"] not in (None, "tcp"):
         refuse(path, f"protocol {match['proto']} is not supported")
-    ip, published = match["ip"], match["published"]
-    if ip is not None and published is None and ip.isdecimal():
-        ip, published = None, ip
-    if ip:
-        refuse(path, f"address {ip} is not supported", hint="the gateway has its own addresses")
-    return int(match["target"]), int(published) if published else None
+    if match["ip"]:
+        hint = "leave it away: minisched serve --publish-on says where ports are answered"
+        refuse(path, f"address {match['ip']} is not supported", hint)
+    return int(match["target"]), int(match["published"]) if match["published"] else None
+
+
+def _exposed(value: object, path: str) -> int:
+    number, _, protocol = text(value, path).partition("/")
+    if protocol not in ("", "tcp"):
+        refuse(path, f"protocol {protocol} is not supported")
+    return integer(number, path)
 
 
 def _long_port(section: Section) -> tuple[int, int | None]:

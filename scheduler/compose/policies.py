@@ -29,9 +29,11 @@ _ACTIONS = dict(zip(("rollback", "pause", "continue"), OnFailure, strict=True))
 def restart(service: Section, deploy: Section, kind: Kind) -> RestartPolicy:
     """Return when a service's replicas are started again; the most exact of three ways wins."""
     default = Restart.ALWAYS if kind is Kind.SERVICE else Restart.ON_FAILURE
-    word, _, attempts = service.text("restart").partition(":")
+    said = service.text("restart")
+    word, _, attempts = said.partition(":")
     if (word and word not in _RESTART) or (attempts and not attempts.isdecimal()):
-        refuse(service.at("restart"), f"{word!r} is not no, always, on-failure or unless-stopped")
+        hint = "no, always, on-failure, on-failure:3 or unless-stopped"
+        refuse(service.at("restart"), f"{said!r} is not a restart policy", hint)
     policy = RestartPolicy(
         _RESTART.get(word, default), max_attempts=int(attempts) if attempts else None
     )

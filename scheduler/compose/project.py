@@ -111,6 +111,8 @@ def _volumes(section: Section | None) -> tuple[str, ...]:
         if inner := section.section(name):
             inner.flag("external")
             inner.take("labels")
+            if (driver := inner.text("driver", "local")) != "local":
+                refuse(inner.at("driver"), f"{driver!r} is not supported", hint="only local is")
             inner.close()
     return names
 
