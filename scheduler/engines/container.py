@@ -33,13 +33,24 @@ SECRETS = "/run/secrets"
 VICTIM = 500
 
 
+def names_of(wanted: Start, owner: str) -> tuple[str, ...]:
+    """Return the names that a replica's container may have, the best first.
+
+    A name is only for people, who know the replica by it. Somebody else may have it: another
+    scheduler on this host, or a container left by one whose data is lost. Then the name says whose
+    this one is; and should that be taken as well, it is told apart by chance.
+    """
+    return wanted.id, f"{wanted.id}-{owner[:6]}", f"{wanted.id}-{os.urandom(6).hex()}"
+
+
 def options_of(
-    wanted: Start, folder: Path, cpuset: Cpuset, labels: Mapping[str, str]
+    wanted: Start, name: str, folder: Path, cpuset: Cpuset, labels: Mapping[str, str]
 ) -> RunOptions:
     """Return the options of a replica's container.
 
     Args:
         wanted: the replica.
+        name: of its container.
         folder: its own, from ``folder.py``.
         cpuset: where it was placed.
         labels: by which it is found again.
@@ -48,7 +59,7 @@ def options_of(
     return RunOptions(
         command=template.command or (),
         entrypoint=template.entrypoint,
-        name=wanted.id,
+        name=name,
         hostname=_hostname(wanted.id),
         labels=labels,
         detach=True,

@@ -54,6 +54,10 @@ class Folders:
     ) -> Path:
         """Make a replica's folder with its secrets.
 
+        What is there already was made for somebody else: for a start that was interrupted, or for
+        a container of a scheduler whose data is lost. That one must not see these secrets, nor
+        answer at this socket, so nothing of its folder is used.
+
         Args:
             replica_id: its id.
             secrets: which ones.
@@ -63,9 +67,11 @@ class Folders:
             MinirunError: a secret does not exist, or there is no room.
         """
         folder = self.path(replica_id)
+        self.remove(replica_id)
         try:
+            folder.mkdir()
             for name in ("socket", "secrets"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+                (folder / name).mkdir()
             # Whoever the replica runs as must be able to make its socket.
             (folder / "socket").chmod(0o777)
             (folder / "secrets").chmod(0o755)

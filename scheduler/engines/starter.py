@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from minirun import ContainerRecord, Containers, MinirunError
+from minirun import ContainerRecord, Containers, MinirunError, StateError
 
+from ..actions import Start
 from .afterlife import Afterlife
 from .capacity import Capacity
 from .checks import Target
-from .container import options_of
+from .container import names_of, options_of
 from .folder import Folders
 from .launcher import Launcher
 from .replica import Box, labels_of
@@ -86,9 +87,19 @@ class Starter:
         folder = self._folders.make(order.id, order.template.secrets, around.secret)
         if order.template.socket:
             self._folders.socket(order.id, order.template.socket)
-        labels = labels_of(order, around.owner)
-        options = options_of(order, folder, around.capacity.cpuset(order.grants), labels)
-        box.container = self._containers.create(options, order.template.image).id
+        box.container = self._create(order, folder).id
+
+    def _create(self, order: Start, folder: Path) -> ContainerRecord:
+        """Make the container, under the first of its names that nobody has."""
+        around = self._around
+        cpuset, labels = around.capacity.cpuset(order.grants), labels_of(order, around.owner)
+        for name in names_of(order, around.owner):
+            options = options_of(order, name, folder, cpuset, labels)
+            try:
+                return self._containers.create(options, order.template.image)
+            except StateError as error:
+                refused = error  # the name is taken; of anything else the last try tells as well
+        raise refused
 
     def launch(self, box: Box) -> None:
         """Start its container; one that is asked to end meanwhile is not started.
