@@ -14,6 +14,7 @@ import http.client
 import json
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -174,7 +175,8 @@ class Transport:
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
         try:
-            connection.request(method, path, content, sent)
+            with suppress(BrokenPipeError):  # what is too large is refused before it is read
+                connection.request(method, path, content, sent)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from http import HTTPStatus
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from minirun import MinirunError, ScheduleError
@@ -73,7 +73,9 @@ def _http(error: HTTPException) -> Response:
     """Answer what Flask refuses by itself: no such path, wrong method, too large."""
     status = error.code or 500
     detail = _SAID.get(status) or (error.description or "").lower().rstrip(".")
-    response = answer(Problem(title=error.name, status=status, detail=detail))
+    too_large = status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    hint = f"{request.max_content_length} bytes are the most" if too_large else ""
+    response = answer(Problem(title=error.name, status=status, detail=detail, hint=hint))
     for name, value in error.get_headers():
         if name in {"Allow", "Location"}:
             response.headers[name] = value

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .compose_file import Wanted
 
 files_option = click.option(
-    "-f", "--file", "files", multiple=True, metavar="FILE",
+    "-f", "--file", "files", multiple=True, metavar="FILE", type=click.Path(allow_dash=True),
     help="A Compose file, - for stdin (compose.yaml).",
 )  # fmt: skip
 

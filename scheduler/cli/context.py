@@ -33,8 +33,10 @@ def _complete(_context: click.Context, _param: click.Parameter, typed: str) -> l
 @context_command.command("add")
 @click.argument("name")
 @click.argument("address")
-@click.option("--token-file", metavar="FILE", help="The file that holds the token; - for stdin.")
-@click.option("--ca-file", metavar="FILE", help="The certificate to trust instead of the system's.")
+@click.option("--token-file", type=click.Path(allow_dash=True), metavar="FILE",
+              help="The file that holds the token; - for stdin.")  # fmt: skip
+@click.option("--ca-file", type=click.Path(), metavar="FILE",
+              help="The certificate to trust instead of the system's.")  # fmt: skip
 @click.option("--use", is_flag=True, help="Use it from now on.")
 def add(name: str, address: str, token_file: str | None, ca_file: str | None, *, use: bool) -> int:
     """Remember a scheduler under a name.
@@ -44,6 +46,8 @@ def add(name: str, address: str, token_file: str | None, ca_file: str | None, *,
     """
     from ..transport import Transport
 
+    if not name or not name.isprintable() or " " in name:
+        raise MinirunError(f"{name!r} is no name for a context", hint="one word, for example lab")
     token = ""
     if token_file:
         with click.open_file(token_file) as stream:

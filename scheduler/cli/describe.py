@@ -103,6 +103,8 @@ def _facts(facts: Mapping[str, Any], indent: str = "") -> None:
     for key, value in facts.items():
         if value is None or value is False or value in ("", [], {}):
             continue
+        if "_limit_" in key and not value:
+            continue  # of a limit it means that there is none
         label, text = _labelled(key, value)
         if isinstance(value, dict):
             say(f"{indent}{label}")

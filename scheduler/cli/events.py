@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .common import client, complete_deployment
-from .complaints import EXIT_INTERRUPTED
+from .complaints import EXIT_INTERRUPTED, complain
 from .output import one_line, say
 
 if TYPE_CHECKING:
     from ..client import Client
+
+#: Nobody answers, or not yet.
+_GONE = (0, 502, 503)
+_LOOK_EVERY_S = 0.5
 
 
 @click.command()
@@ -60,7 +64,26 @@ def _events(
         yield event
         last = event["sequence"]
     if watch:
-        yield from sched.watch(deployment=name, after=last or 0)
+        yield from _watched(sched, name, last or 0)
+
+
+def _watched(sched: Client, name: str, last: int) -> Iterator[dict[str, Any]]:
+    """Yield what happens after an event, by this scheduler and by those that come after it."""
+    from ..client import ApiError
+
+    is_gone = False
+    while True:
+        try:
+            for event in sched.watch(deployment=name, after=last):
+                last, is_gone = event["sequence"], False
+                yield event
+        except ApiError as error:
+            if error.status not in _GONE:
+                raise
+        if not is_gone:
+            complain("the scheduler has gone", "what it did is told when the next one is there")
+        is_gone = True
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _line(event: dict[str, Any], *, inputs: bool) -> str:

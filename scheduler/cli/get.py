@@ -14,7 +14,7 @@ import click
 from minirun import MinirunError
 
 from . import views
-from .common import client, labels_of, labels_option
+from .common import client, complete_deployment, labels_of, labels_option
 from .output import document, table
 
 if TYPE_CHECKING:
@@ -116,9 +116,14 @@ def _complete(_context: click.Context, _param: click.Parameter, typed: str) -> I
     return [noun for noun in NOUNS if noun.startswith(typed)]
 
 
+def _complete_name(context: click.Context, param: click.Parameter, typed: str) -> list[str]:
+    is_known = str(context.params.get("noun")).removesuffix("s") in ("deployment", "replica")
+    return complete_deployment(context, param, typed) if is_known else []
+
+
 @click.command()
 @click.argument("noun", metavar="NOUN", shell_complete=_complete)
-@click.argument("names", nargs=-1, metavar="[NAME…]")
+@click.argument("names", nargs=-1, metavar="[NAME…]", shell_complete=_complete_name)
 @labels_option
 @click.option(
     "-o", "--format", "form", default="table",

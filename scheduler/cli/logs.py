@@ -14,7 +14,7 @@ import click
 from minirun import MinirunError
 
 from .common import client, complete_deployment, seconds
-from .complaints import EXIT_INTERRUPTED
+from .complaints import EXIT_INTERRUPTED, complain
 
 if TYPE_CHECKING:
     from ..client import Client
@@ -39,13 +39,15 @@ def logs_command(
       minisched logs -f digits
       minisched logs --tail 20 digits.3
     """  # noqa: D301
-    prefix = not no_prefix and "." not in target
+    prefix, sched = not no_prefix and "." not in target, client()
     try:
-        for line in client().logs(target, tail=tail, follow=follow):
+        for line in sched.logs(target, tail=tail, follow=follow):
             stream = sys.stderr if line["stream"] == "stderr" else sys.stdout
             stream.write(_shown(line, prefix=prefix, timestamps=timestamps))
             if follow:
                 stream.flush()
+        if follow:
+            sched.transport.ask("GET", "/healthz")  # it ends in peace with its scheduler, too
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED  # this is how one leaves
     return 0
@@ -60,7 +62,7 @@ def _shown(line: dict[str, Any], *, prefix: bool, timestamps: bool) -> str:
     return f"{line['replica']}  {text}" if prefix else text
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @target_argument
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND…")
 @click.option("--timeout", default="30s", help="When to give up on it (30s).")
@@ -79,6 +81,8 @@ def exec_command(target: str, command: tuple[str, ...], timeout: str) -> int:
     done = sched.execute(_running(sched, target), words, patience_s)
     sys.stdout.write(done["stdout"])
     sys.stderr.write(done["stderr"])
+    if done["truncated"]:
+        complain("there was more output than is shown", "let the command print less of it")
     if done["timed_out"]:
         raise MinirunError(f"{words[0]} did not end in {patience_s:g} s", hint="--timeout 5m")
     return int(done["exit_code"])

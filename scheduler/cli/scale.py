@@ -11,12 +11,13 @@ import click
 
 from minirun import MinirunError
 
-from .common import client, deployments_argument, for_each
+from .common import client, complete_deployment, deployments_argument, for_each
 from .output import say
 
 
 @click.command()
-@click.argument("name_and_count", nargs=-1, required=True, metavar="DEPLOYMENT[=N]…")
+@click.argument("name_and_count", nargs=-1, required=True, metavar="DEPLOYMENT[=N]…",
+                shell_complete=complete_deployment)  # fmt: skip
 @click.option("--replicas", type=int, metavar="N", help="For those that have no =N.")
 def scale_command(name_and_count: tuple[str, ...], replicas: int | None) -> int:
     """Say how many replicas there are.

@@ -24,7 +24,9 @@ def secret_command() -> None:
 
 @secret_command.command("create")
 @click.argument("name")
-@click.option("--from-file", metavar="FILE", help="Where the value is; - for stdin.")
+@click.option(
+    "--from-file", type=click.Path(), metavar="FILE", help="Where the value is; - for stdin."
+)
 def create(name: str, from_file: str | None) -> int:
     """Store a secret, or give it another value; replicas that start see the new one.
 
