@@ -43,7 +43,7 @@ __all__ = ["HaproxyGateway", "Listen", "ProxyStatus"]
 
 LONGEST_FOLDER = 70  # of the 107 bytes of a socket's path; the proxy adds a suffix while it binds
 MOST_THREADS = 4
-MOST_SILENCES = 3
+SILENCE_S = 6.0
 FIRST_RETRY_S, LAST_RETRY_S = 0.1, 5.0
 LOG = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class HaproxyGateway:
         self._watch: Watch | None = None
         self._lock = threading.RLock()
         self._restarts = 0
-        self._silences = 0
+        self._silent_since: float | None = None
         self._retry_at, self._retry_s = 0.0, FIRST_RETRY_S
 
     # ---- lifecycle ----
@@ -266,19 +266,20 @@ class HaproxyGateway:
         self._on_wake()
 
     def _look(self) -> None:
-        """Read the counters; a proxy that says nothing again and again is killed and replaced."""
+        """Read the counters; a proxy that has said nothing for long is killed and replaced."""
+        began = time.monotonic()
         with self._lock:
             try:
                 self._sample()
                 self._certificate.follow()
                 self._pools.tend(time.monotonic())
             except AdminError as error:
-                self._silences += 1
                 LOG.warning("%s", error)
-                if self._silences >= MOST_SILENCES:
+                self._silent_since = self._silent_since or began
+                if time.monotonic() - self._silent_since >= SILENCE_S:
                     self._proxy.kill()
             else:
-                self._silences = 0
+                self._silent_since = None
 
     def _sample(self) -> None:
         if self._meter.sample(self._proxy.admin, self._state):

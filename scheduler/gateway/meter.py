@@ -18,6 +18,9 @@ from .admin import Admin, Row
 from .config import POOLS
 from .state import State
 
+#: HAProxy's averages are plain ones up to so many requests, and sliding ones beyond.
+SLIDING = 512
+_TIMES = ("qtime", "ctime", "rtime")
 ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
@@ -33,6 +36,7 @@ class Gauge:
     queued: int = 0
     pools: dict[str, Totals] = field(default_factory=dict)
     before: dict[str, Row] = field(default_factory=dict)
+    spent_s: dict[str, float] = field(default_factory=dict)
     at: float | None = None
 
     def follow(self, route: Route) -> None:
@@ -72,12 +76,12 @@ class Gauge:
             return sum(number(row, name) - number(before, name) for name in names)
 
         answered, total = since(*ANSWERS), self.pools.get(pool, Totals())
-        # The proxy has no sums of times, but their averages over the last requests, in ms.
-        mean_s = sum(number(row, name) for name in ("qtime", "ctime", "rtime")) / 1000
+        spent_s = self.spent_s.get(pool, 0.0) + spent_ms(before, row) / 1000
+        self.spent_s[pool] = spent_s
         self.pools[pool] = Totals(
             total.requests + answered,
             total.errors + since("hrsp_5xx"),
-            total.latency_s_sum + answered * mean_s,
+            max(total.latency_s_sum, spent_s),
         )
         return since("stot")
 
@@ -126,6 +130,27 @@ class Meter:
             gauge.follow(route)
             gauge.sample(rows, in_flight, held.get(place, 0), now)
         return any(place in held for place in state.places.values())
+
+
+def spent_ms(before: Row, row: Row) -> float:
+    """Return for how long the requests between two looks waited for their answers, together.
+
+    The proxy tells no sum, but an average: of all requests, or beyond ``SLIDING`` of them of about
+    that many, of which each new one takes its share away. Turned round, that is a sum again.
+
+    >>> first = {"req_tot": "100", "rtime": "2"}
+    >>> spent_ms({}, first), spent_ms(first, {"req_tot": "110", "rtime": "11"})
+    (150.0, 1005.0)
+    """
+    slid = max(0, number(row, "req_tot") - max(SLIDING, number(before, "req_tot")))
+    taken = sum(number(before, name) + number(row, name) for name in _TIMES) / 2
+    return _held_ms(row) - _held_ms(before) + slid * taken
+
+
+def _held_ms(row: Row) -> float:
+    """Return the sum that an average was made of; it was rounded up."""
+    means = (max(0.0, number(row, name) - 0.5) for name in _TIMES)
+    return min(number(row, "req_tot"), SLIDING) * sum(means)
 
 
 def number(row: Row, name: str) -> int:

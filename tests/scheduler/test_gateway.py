@@ -320,6 +320,21 @@ def test_traffic_counts_answers_errors_and_concurrency(one: Lab) -> None:
     assert 'minisched_gateway_queued{deployment="web"} 0' in exposition(one.gateway)
 
 
+def test_traffic_counts_what_requests_took(one: Lab) -> None:
+    """What if a few slow ones come after many that were not: an average over all hides them."""
+    one.gateway.set_route(ROUTE)
+    one.gateway.add(one.server("web.1"))
+    took = [0.0]
+    for path, count in (("/", 100), ("/sleep/0.2", 3), ("/", 100)):
+        for _ in range(count):
+            one.get(path)
+        took.append(one.gateway.traffic()["web"].pools["stable"].latency_s_sum)
+    _, fast, slow, again = took
+    half_ms_each = 0.1  # averages are whole milliseconds
+    assert 0.6 - half_ms_each <= slow - fast < 0.6 + 0.3
+    assert again - slow < 0.3
+
+
 def test_traffic_of_a_deployment_without_requests_is_zero_not_missing(one: Lab) -> None:
     one.gateway.set_route(ROUTE)
     traffic = one.gateway.traffic()["web"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.actions import AddServer
+from scheduler.gateway import haproxy
 from scheduler.gateway.haproxy import HaproxyGateway, Listen
 from scheduler.observed import Route
 from tests.scheduler import gateway_lab
@@ -179,6 +180,23 @@ def test_hung_proxy_is_replaced_when_it_is_adopted(lab: Lab) -> None:
     os.kill(old, signal.SIGSTOP)
     take_over(lab)
     assert pid_of(lab.gateway) != old
+    assert lab.get()[0] == 200
+
+
+def test_hung_proxy_is_replaced_however_often_others_ask_it_too(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What if the controller waits for it in turns with the thread that counts its silence?"""
+    monkeypatch.setattr(haproxy, "SILENCE_S", 3.0)
+    lab.gateway.set_route(ROUTE)
+    lab.gateway.add(lab.server("web.1"))
+    old = pid_of(lab.gateway)
+    os.kill(old, signal.SIGSTOP)
+    began = time.monotonic()
+    while lab.gateway.status().pid in {old, None}:
+        lab.gateway.servers()
+        assert time.monotonic() < began + 30
+    lab.wait_until(lab.gateway.is_ready)
     assert lab.get()[0] == 200
 
 
