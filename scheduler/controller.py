@@ -82,6 +82,7 @@ class Controller:
         self._monotonic = monotonic
         self._unix = unix
         self._failing: dict[tuple[str, str], str] = {}
+        self._troubles: dict[str, str] = {}
         #: The last look at the world, for whoever shows it to people.
         self.last: Observed | None = None
 
@@ -103,6 +104,7 @@ class Controller:
             self._gateway.routes(),
             self._gateway.traffic(),
             self._unix(),
+            self._troubles,
         )
         return self.last
 
@@ -118,12 +120,18 @@ class Controller:
         outcome = reconcile(desired, observed, self._monotonic())
         if outcome.entries or outcome.events:
             self._store.commit(outcome.entries, outcome.events, desired)
+        troubles: dict[str, str] = {}
         for effect in outcome.effects:
-            self._attempt(effect)
+            if trouble := self._attempt(effect):
+                troubles.setdefault(_owner(_subject(effect)), trouble)
+        self._troubles = troubles
         return outcome
 
-    def _attempt(self, effect: Effect) -> None:
-        """Do one effect; one that fails is told of once, and asked for again by the next look."""
+    def _attempt(self, effect: Effect) -> str:
+        """Do one effect; return why it failed, "" where it did not.
+
+        One that fails is told of once, and asked for again by the next look.
+        """
         key = type(effect).__name__, _subject(effect)
         try:
             self._do(effect)
@@ -132,8 +140,9 @@ class Controller:
                 self._failing[key] = error.message
                 with suppress(MinirunError):  # on a full disk the other effects still count
                     self._store.commit({}, (_failure(*key, error),))
-        else:
-            self._failing.pop(key, None)
+            return error.message
+        self._failing.pop(key, None)
+        return ""
 
     def _do(self, effect: Effect) -> None:
         match effect:
@@ -161,7 +170,11 @@ def _subject(effect: Effect) -> str:
     return effect.deployment if isinstance(effect, RemoveRoute) else effect.id
 
 
+def _owner(subject: str) -> str:
+    """Return the deployment that a replica, or it itself, is of."""
+    return subject.rpartition(".")[0] or subject
+
+
 def _failure(kind: str, subject: str, error: MinirunError) -> Event:
-    name = subject.rpartition(".")[0] or subject
     text = f"{kind} {subject}: {error.message}"
-    return Event(name, "effect-failed", text, {"hint": error.hint})
+    return Event(_owner(subject), "effect-failed", text, {"hint": error.hint})

@@ -141,7 +141,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """One look at everything; ``unix_s`` is the wall clock, which only cron schedules follow."""
+    """One look at everything; ``unix_s`` is the wall clock, which only cron schedules follow.
+
+    ``troubles`` is what could not be done for a deployment after the look before; it decides
+    nothing, and is for people.
+    """
 
     at: float
     host: Host
@@ -150,3 +154,4 @@ class Observed:
     routes: Mapping[str, Route] = field(default_factory=dict)
     traffic: Mapping[str, Traffic] = field(default_factory=dict)
     unix_s: float = 0.0
+    troubles: Mapping[str, str] = field(default_factory=dict)

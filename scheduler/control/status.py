@@ -57,6 +57,9 @@ def status_of(entry: Entry, observed: Observed) -> DeploymentStatus:
     ready = sum(is_ready(observed.replicas.get(slot.id)) for slot in wanted)
     desired = desired_of(entry)
     state, reason = _state(entry, observed, desired, ready)
+    trouble = observed.troubles.get(entry.deployment.name, "")
+    if trouble not in reason:
+        reason = f"{reason}: {trouble}" if reason else trouble
     rollout = entry.rollout
     return DeploymentStatus(
         state,

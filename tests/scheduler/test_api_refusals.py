@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from minirun import ScheduleError
 from scheduler.app import create_app
+from scheduler.observed import Route
 from scheduler.store import Scope
 from tests.scheduler.api_lab import Lab, pointers
 
@@ -156,3 +158,25 @@ def test_a_field_that_is_given_twice_is_refused(lab: Lab, body: bytes) -> None:
     problem = lab.expect("PUT", "deployments/web", body, status=400)
     assert "twice" in str(problem["detail"])
     assert problem["hint"]
+
+
+# ---- what only the gateway can know -------------------------------------------------------------
+
+
+def test_status_says_what_cannot_be_done_for_a_deployment(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What if the port is another program's: the deployment waits, and says for what."""
+    text = "port 9000 cannot be published: it is in use"
+
+    def refuse(_route: Route) -> None:
+        raise ScheduleError(text, status=503)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.gateway, "set_route", refuse)
+        lab.put(exposure={"published": 9000})
+        lab.run(2)
+        waits: Any = lab.get("deployments/web")
+    lab.run(2)
+    served: Any = lab.get("deployments/web")
+    assert (waits["status"]["reason"], served["status"]["reason"]) == (text, "")
