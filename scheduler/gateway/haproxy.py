@@ -152,6 +152,8 @@ class HaproxyGateway:
     def servers(self) -> dict[str, Server]:
         """Return every server by its replica's id."""
         with self._lock:
+            with self._patience():
+                self._pools.count()
             return self._pools.servers()
 
     def routes(self) -> dict[str, Route]:
@@ -161,7 +163,7 @@ class HaproxyGateway:
 
     def traffic(self) -> dict[str, Traffic]:
         """Return averages and counters by deployment; one without numbers is left out."""
-        with self._lock, contextlib.suppress(AdminError):
+        with self._lock, self._patience():
             self._sample()
         now, gauges = time.monotonic(), self.gauges()
         told = {name: g.traffic(self._cpu_percent(name), now) for name, g in gauges.items()}
@@ -266,20 +268,25 @@ class HaproxyGateway:
         self._on_wake()
 
     def _look(self) -> None:
-        """Read the counters; a proxy that has said nothing for long is killed and replaced."""
+        """Read the counters."""
+        with self._lock, self._patience():
+            self._sample()
+            self._certificate.follow()
+            self._pools.tend(time.monotonic())
+
+    @contextlib.contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Bear a proxy that says nothing to anybody; after a while it is killed, so replaced."""
         began = time.monotonic()
-        with self._lock:
-            try:
-                self._sample()
-                self._certificate.follow()
-                self._pools.tend(time.monotonic())
-            except AdminError as error:
-                LOG.warning("%s", error)
-                self._silent_since = self._silent_since or began
-                if time.monotonic() - self._silent_since >= SILENCE_S:
-                    self._proxy.kill()
-            else:
-                self._silent_since = None
+        try:
+            yield
+        except AdminError as error:
+            LOG.warning("%s", error)
+            self._silent_since = self._silent_since or began
+            if time.monotonic() - self._silent_since >= SILENCE_S:
+                self._proxy.kill()
+        else:
+            self._silent_since = None
 
     def _sample(self) -> None:
         if self._meter.sample(self._proxy.admin, self._state):

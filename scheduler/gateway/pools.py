@@ -8,7 +8,6 @@ Next: ``state.py``.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from minirun import ScheduleError
 
 from ..actions import AddServer
 from ..observed import Server
-from .admin import Admin, AdminError, Row
+from .admin import Admin, Row
 from .meter import number
 from .outliers import FULL_WEIGHT, Outliers, weight
 from .routing import check_server
@@ -50,9 +49,7 @@ class Pools:
         self._in_flight: dict[str, int] = {}
 
     def servers(self) -> dict[str, Server]:
-        """Return everybody; where the proxy says nothing, with what was in flight last."""
-        with contextlib.suppress(AdminError):
-            self._count(self._admin.in_flight())
+        """Return everybody, with what was in flight at the last count."""
         return {
             name: Server(
                 name,
@@ -62,6 +59,14 @@ class Pools:
             )
             for name, member in self._state.members.items()
         }
+
+    def count(self) -> None:
+        """Count what is in flight.
+
+        Raises:
+            AdminError: the proxy does not answer.
+        """
+        self._count(self._admin.in_flight())
 
     def add(self, server: AddServer) -> None:
         """Let a replica take requests; one that is busy elsewhere has to end that first.
