@@ -1,7 +1,8 @@
 """``apply`` and ``diff``: make deployments what a Compose file says, or say what that would change.
 
-The file is read here (``compose_file.py``); each service is one PUT. What a file does not name is
-left alone, but with ``--prune`` and a label: then the label says what belongs to the file.
+The file is read here (``compose_file.py``); each service is one PUT, and one that is refused keeps
+no other from being asked for. What a file does not name is left alone, but with ``--prune`` and a
+label: then the label says what belongs to the file.
 
 Next: ``rollout.py``, which follows what was applied.
 """
@@ -9,8 +10,7 @@ Next: ``rollout.py``, which follows what was applied.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
-from functools import partial
+from collections.abc import Callable, Mapping, Set
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,11 +18,15 @@ import click
 from minirun import MinirunError
 
 from .common import client, form_option, labels_of, labels_option
+from .complaints import complain
 from .output import document, one_line, say
 
 if TYPE_CHECKING:
-    from ..client import Client, Json
+    from ..client import Client
     from .compose_file import Wanted
+
+Spec = Mapping[str, Any]
+Row = dict[str, Any]
 
 files_option = click.option(
     "-f", "--file", "files", multiple=True, metavar="FILE", type=click.Path(allow_dash=True),
@@ -57,51 +61,73 @@ def apply_command(
         hint = "a label says what belongs to this file: --prune -l app=shop"
         raise MinirunError("--prune without -l would delete every other deployment", hint=hint)
     wanted, sched = read(files), client()
-    done = _rehearsed(sched, wanted) if dry_run else _applied(sched, wanted)
-    surplus = _surplus(sched, wanted, chosen) if prune else []
+    done, code = _rehearsed(sched, wanted) if dry_run else _applied(sched, wanted)
+    surplus = _surplus(sched, wanted, chosen) if prune and not code else []
     for name in surplus:
         if not dry_run:
             sched.delete(name)
         done.append({"name": name, "result": "deleted"})
     _tell(done, form, dry_run=dry_run)
-    if wait and not dry_run:
+    if wait and not (dry_run or code):
         from .rollout import follow_all
 
         revisions = {row["name"]: row["revision"] for row in done if "revision" in row}
         return follow_all(sched, revisions, patience_s, quiet=form != "table")
-    return 0
+    return code
 
 
-def _applied(sched: Client, wanted: Wanted) -> list[dict[str, Any]]:
+def _each(wanted: Wanted, work: Callable[[str, Spec], Row]) -> tuple[list[Row], int]:
+    """Do something with each service; complain of what is refused, and go on.
+
+    Returns:
+        what came of the others, and 0 or the exit code of the last that was refused.
+    """
+    from ..client import ApiError
+
+    done, code = list[Row](), 0
+    for name, spec in wanted.specs.items():
+        try:
+            done.append(work(name, spec))
+        except ApiError as error:
+            if not error.status:
+                raise  # nobody is there for the others either
+            text = error.message if name in error.message else f"{name}: {error.message}"
+            complain(text, error.hint)
+            code = error.exit_code
+    return done, code
+
+
+def _applied(sched: Client, wanted: Wanted) -> tuple[list[Row], int]:
     """Store the secrets first: a replica that starts needs them."""
     for name, value in wanted.secrets.items():
         sched.put_secret(name, value)
     before = {row["name"]: row["generation"] for row in sched.deployments()}
-    return [_put(sched, name, spec, before.get(name)) for name, spec in wanted.specs.items()]
+    return _each(wanted, lambda name, spec: _put(sched, name, spec, before.get(name)))
 
 
-def _put(sched: Client, name: str, spec: Mapping[str, Any], before: int | None) -> dict[str, Any]:
-    after, is_new = _named(name, lambda: sched.apply(name, spec))
+def _put(sched: Client, name: str, spec: Spec, before: int | None) -> Row:
+    after, is_new = sched.apply(name, spec)
     result = "created" if is_new else "configured"
     if not is_new and after["generation"] == before:
         result = "unchanged"
     return {"name": name, "result": result, "revision": after["status"]["revision"]}
 
 
-def _rehearsed(sched: Client, wanted: Wanted) -> list[dict[str, Any]]:
+def _rehearsed(sched: Client, wanted: Wanted) -> tuple[list[Row], int]:
     known = {row["name"] for row in sched.deployments()}
     stored = {row["name"] for row in sched.secrets()} if wanted.secrets else set()
-    done = []
-    for name, spec in wanted.specs.items():
-        new = wanted.secrets.keys() - stored
-        preview = _named(name, partial(_previewed, sched, name, spec, new))
+    new = wanted.secrets.keys() - stored
+
+    def work(name: str, spec: Spec) -> Row:
+        preview = _previewed(sched, name, spec, new)
         result = "created" if name not in known else "configured"
-        done.append({"name": name, "result": result if preview["changed"] else "unchanged"})
-        done[-1]["preview"] = preview
-    return done
+        result = result if preview["changed"] else "unchanged"
+        return {"name": name, "result": result, "preview": preview}
+
+    return _each(wanted, work)
 
 
-def _previewed(sched: Client, name: str, spec: Mapping[str, Any], new: Set[str]) -> Json:
+def _previewed(sched: Client, name: str, spec: Spec, new: Set[str]) -> Row:
     """Return a preview; secrets that apply would store first are not there to be found yet."""
     asked = spec.get("secrets", ())
     there = [secret for secret in asked if secret["source"] not in new]
@@ -113,22 +139,12 @@ def _previewed(sched: Client, name: str, spec: Mapping[str, Any], new: Set[str])
     return preview
 
 
-def _named(name: str, work: Any) -> Any:  # noqa: ANN401 - whatever the work returns
-    """Say which service of the file an error is about."""
-    try:
-        return work()
-    except MinirunError as error:
-        if name in error.message:
-            raise
-        raise MinirunError(f"{name}: {error.message}", hint=error.hint) from error
-
-
 def _surplus(sched: Client, wanted: Wanted, labels: Mapping[str, str]) -> list[str]:
     found = [row for row in sched.deployments(labels) if not row["status"]["deleting"]]
     return [row["name"] for row in found if row["name"] not in wanted.specs]
 
 
-def _tell(done: list[dict[str, Any]], form: str, *, dry_run: bool) -> None:
+def _tell(done: list[Row], form: str, *, dry_run: bool) -> None:
     if form != "table":
         document(done, form)
         return
@@ -152,17 +168,17 @@ def diff_command(files: tuple[str, ...], form: str) -> int:
     """  # noqa: D301
     from .compose_file import read
 
-    rows = _rehearsed(client(), read(files))
+    rows, code = _rehearsed(client(), read(files))
     changed = [row for row in rows if row["result"] != "unchanged"]
     if form != "table":
         document(rows, form)
     else:
         for row in changed:
             _show(row)
-    return 1 if changed else 0
+    return code or int(bool(changed))
 
 
-def _show(row: Mapping[str, Any]) -> None:
+def _show(row: Row) -> None:
     preview = row["preview"]
     say(f"{row['name']} ({row['result']}, revision {preview['revision']})")
     for change in preview["diff"]:

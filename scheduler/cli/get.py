@@ -61,6 +61,7 @@ def _replicas(sched: Client, query: Query) -> Rows:
     whole = {name for name in query.names if "." not in name}
     if not query.names:
         return rows
+    _chosen(rows, Query([*exact], {}), "id")
     return [row for row in rows if row["id"] in exact or row["deployment"] in whole]
 
 

@@ -137,3 +137,29 @@ def test_completion_knows_what_comes_there(sched: Desk, line: str, kind: str, fo
         },
     )  # fmt: skip
     assert f"{kind},{found}" in done.stdout.split()
+
+
+# ── what is not all there ─────────────────────────────────────────────────────────────────────
+
+PART = """
+services:
+  one: {image: good, expose: [80]}
+  two: {image: nowhere}
+  three: {image: good, expose: [80]}
+"""
+
+
+def test_a_service_that_is_refused_keeps_no_other_from_being_asked_for(sched: Desk) -> None:
+    Path("c.yaml").write_text(PART)
+    said = sched("diff", "-f", "c.yaml", code=125)
+    assert ("one (created" in said, "three (created" in said) == (True, True)
+    said = sched("apply", "-f", "c.yaml", "--wait", "--prune", "-l", "app=shop", code=125)
+    assert said.splitlines()[:2] == ["one created", "three created"]
+    assert "minisched: two: /image: there is no image nowhere" in said
+    assert [row[0] for row in sched.rows("get", "deployments")] == ["one", "three"]
+
+
+def test_get_of_a_replica_that_is_not_there_is_an_error(sched: Desk) -> None:
+    deployed(sched)
+    assert "not found: web.99" in sched("get", "replicas", "web", "web.99", code=125)
+    assert [row[0] for row in sched.rows("get", "replicas", "web.1")] == ["web.1"]
