@@ -9,6 +9,7 @@ import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, request
+from gunicorn.http.errors import NoMoreData, ParseException
 from werkzeug.exceptions import HTTPException
 
 from minirun import MinirunError, ScheduleError
@@ -43,6 +44,8 @@ def install(app: Flask) -> None:
     """Let every error of an app be answered as a problem."""
     app.register_error_handler(MinirunError, _refused)
     app.register_error_handler(HTTPException, _http)
+    for broken in (ParseException, NoMoreData):
+        app.register_error_handler(broken, _unreadable)
     app.register_error_handler(Exception, _bug)
 
 
@@ -80,6 +83,12 @@ def _http(error: HTTPException) -> Response:
         if name in {"Allow", "Location"}:
             response.headers[name] = value
     return response
+
+
+def _unreadable(error: Exception) -> Response:
+    """Answer a body that ends early, or whose chunks are none: the server reads it while we do."""
+    detail = f"the body cannot be read: {error}"
+    return answer(Problem(title="Bad Request", status=400, detail=detail, hint="see RFC 9112"))
 
 
 def _bug(error: Exception) -> Response:

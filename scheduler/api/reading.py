@@ -47,6 +47,9 @@ def document(takes: tuple[str, ...]) -> object:
     if request.mimetype not in takes:
         text = f"the body is {request.mimetype or 'of no type'}, not {' or '.join(takes)}"
         raise ScheduleError(text, status=415, hint=f"send Content-Type: {takes[0]}")
+    if coding := request.headers.get("Content-Encoding", "").replace("identity", ""):
+        text = f"the body is encoded as {coding[:40]!r}"
+        raise ScheduleError(text, status=415, hint="send it as it is")
     data = request.get_data()
     # Of a body that does not say its length, werkzeug gives as much as is allowed, and no word.
     if request.content_length is None and len(data) >= (request.max_content_length or math.inf):
