@@ -162,9 +162,8 @@ _found: list[Host] = []
 def known() -> Host:
     """Return what was found out first, by this process or by the one that it was forked from.
 
-    For a shim: the launcher's spare has probed while nobody waited, seconds or hours ago. What may
-    change in that time (a processor is taken out, a tree is mounted) is no more than would change
-    while the container runs.
+    For a shim: the launcher has probed when it began, as a daemon would. What changes later (a
+    processor is taken out, a tree is mounted) would as well change while a container runs.
     """
     if not _found:
         _found.append(probe())

@@ -130,18 +130,25 @@ def remove_tree(path: str) -> None:
 class Lock:
     """An exclusive flock(2), held for the length of a ``with`` block.
 
-    The file may be removed by the holder (a container that is deleted takes its lock along), so a
-    waiter that gets the lock of a removed file tries again on the file that now has the name.
+    What is locked may be removed by the holder (a container that is deleted takes its folder
+    along), so a waiter that gets the lock of something removed tries again on what now has the
+    name.
+
+    Args:
+        path: of a file, which is made where it is missing; or of a folder.
+        folder: which of the two. A folder that is its own lock needs no file for it, and nobody
+            can make that file anew in a folder that is being removed.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, folder: bool = False) -> None:
         self._path = path
+        self._flags = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR | os.O_CREAT
         self._fd = -1
 
     def __enter__(self) -> Self:
         while self._fd < 0:
             try:
-                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fd = os.open(self._path, self._flags | os.O_CLOEXEC, 0o600)
             except FileNotFoundError:
                 raise
             except OSError as error:

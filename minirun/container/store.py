@@ -1,19 +1,19 @@
 """Where containers are kept: one directory each, one lock each, one registry of names.
 
+    MINIRUN_DATA/containers/<id>/                   flock(2)ed while the record changes
     MINIRUN_DATA/containers/<id>/container.json     the record: options and state (entry.py)
                                  config.json        the Spec that was made from it
                                  log.json, .1, …    what it wrote (logs.py)
                                  hosts hostname resolv.conf
                                  upper/ work/       the overlay's writable layer
-                                 lock               flock(2), held while the record changes
                                  reserve            space for the last word, should the disk fill
     MINIRUN_DATA/names/<name>                       a symbolic link to the id
     MINIRUN_DATA/volumes/<name>/                    volumes.py
     MINIRUN_DATA/events.jsonl                       events.py
 
 symlink(2) fails when the name exists, so of two processes that race for a name exactly one wins. A
-crash between taking a name and writing the record leaves a name without a container, which the next
-one to ask for it may take over.
+crash between ``claim`` and ``add`` leaves a name, which the next one to ask for it may take over,
+and a folder, which ``sweep`` removes.
 
 Next: ``volumes.py``.
 """
@@ -69,31 +69,30 @@ class Store:
 
     # ── create and remove ─────────────────────────────────────────────────────────────────────
 
-    def create(self, record: ContainerRecord) -> ContainerRecord:
-        """Take the name (or make one) and write the record.
-
-        Returns:
-            The record with its final name.
+    def claim(self, record: ContainerRecord) -> ContainerRecord:
+        """Make its folder and take its name, or make one; return the record with that name.
 
         Raises:
-            StateError: the name is in use.
-            HostError: the disk is full or read-only; nothing is left behind.
+            StateError: the name is in use; nothing is left behind.
         """
         make_folder(self._names)
         make_folder(self.folder(record.id))
         try:
-            named = replace(record, name=self._take_name(record.name, record.id))
-            try:
-                self.write(named)
-                self._reserve(named)
-            except BaseException:
-                self._release(named.name, named.id)
-                raise
+            return replace(record, name=self._take_name(record.name, record.id))
         except BaseException:
             # Ctrl-C as well as a full disk: a create that failed leaves nothing.
             remove_tree(self.folder(record.id))
             raise
-        return named
+
+    def add(self, record: ContainerRecord) -> None:
+        """Write a claimed container down: from here on everybody sees it.
+
+        Raises:
+            HostError: the disk is full or read-only; ``remove`` is for the caller to call.
+        """
+        if not record.options.remove:  # ``--rm`` tells its end to its client only
+            reserve_space(f"{self.folder(record.id)}/reserve", _RESERVE_BYTES)
+        self.write(record)
 
     def remove(self, container_id: str) -> None:
         """Forget a container and its files; nothing may be mounted below its directory any more."""
@@ -103,7 +102,14 @@ class Store:
                     self._release(name, container_id)
                 remove_tree(self.folder(container_id))
         except FileNotFoundError:
-            return  # its directory, and the lock in it, are gone already
+            return  # its directory is gone already
+
+    def sweep(self) -> tuple[str, ...]:
+        """Remove what claims have left that were never added; return their ids."""
+        lost = [x for x in self.ids() if not self.exists(x) and not self._is_being_made(x)]
+        for container_id in lost:
+            self.remove(container_id)
+        return tuple(lost)
 
     def _names_of(self, container_id: str) -> tuple[str, ...]:
         """Return the names that point to the id; the record cannot tell when it is damaged."""
@@ -181,7 +187,7 @@ class Store:
 
     def lock(self, container_id: str) -> Lock:
         """Return the container's lock, to be held while its record is read and changed."""
-        return Lock(f"{self.folder(container_id)}/lock")
+        return Lock(self.folder(container_id), folder=True)
 
     def exists(self, container_id: str) -> bool:
         """Return whether the container has a record."""
@@ -210,11 +216,6 @@ class Store:
             if not self._use_reserve(record.id):
                 raise
             replace_file(path, to_json(record), durable=lasting)
-
-    def _reserve(self, record: ContainerRecord) -> None:
-        """Keep some space for how the container ends; ``--rm`` tells that to its client only."""
-        if not record.options.remove:
-            reserve_space(f"{self.folder(record.id)}/reserve", _RESERVE_BYTES)
 
     def _use_reserve(self, container_id: str) -> bool:
         """Return whether there was a reserve, which now is free space."""

@@ -62,9 +62,8 @@ def create(
     check(options)
     _refuse_unsupported(options)
     container_id = names.new_id()
-    record = home.containers.create(_record(home, options, target, container_id))
+    record = home.containers.claim(_record(home, options, target, container_id))
     try:
-        confirm_kept(home, target)
         volumes = _make_volumes(home, options, target)
         facts = look_up(home, options, target, container_id, volumes.by_target)
         spec = _spec(specify.with_name(options, record.name), target, facts)
@@ -74,7 +73,8 @@ def create(
         place.write("start.json", _start_file(options, target, facts, overlay))
         record = replace(record, volumes=volumes.by_target, anonymous=volumes.anonymous)
         record = replace(record, args=spec.process.args if spec.process else ())
-        home.containers.write(record)
+        home.containers.add(record)
+        confirm_kept(home, target)
         if volumes.by_target:
             _fill_volumes(home, options, target, volumes, fill)
     except BaseException:

@@ -37,6 +37,7 @@ def reconcile(home: Home) -> Report:
     Returns:
         What was done, and which containers their restart policy wants started.
     """
+    home.containers.sweep()
     settled, removed = [], []
     for record in home.containers.all():
         if is_lost(record):

@@ -75,7 +75,7 @@ def tidy(home: Home, container_id: str) -> None:
 
         detach(container_id, home.root)
     with suppress(FileNotFoundError):
-        os.unlink(place.file("attach.sock"))
+        os.unlink(place.socket)
 
 
 def _has_address(home: Home, container_id: str) -> bool:

@@ -152,7 +152,7 @@ def attach(home: Home, container_id: str) -> Session:
         StateError: it has none: it is not running.
     """
     try:
-        return Session(listen.connect(home.place(container_id).file("attach.sock")))
+        return Session(listen.connect(home.place(container_id).socket))
     except OSError as error:
         raise StateError(
             "container not running", hint="minirun start starts it, minirun logs shows its output"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+from _socket import if_nametoindex
 
 from .. import kernel
 from ..errors import NetworkError, SyscallError
@@ -157,12 +158,12 @@ def _connect(ours: Names, network: Network, lease: Lease, netns_fd: int) -> None
         route.request(cable, links.set_hairpin(lease.veth))
     bridge.silence_ipv6(lease.veth)
     with Inside(netns_fd), NetlinkSocket(NETLINK_ROUTE) as inside:
-        (eth0,) = links.parse_links(inside.request(links.get_link(INTERFACE)))
+        eth0 = if_nametoindex(INTERFACE)
         bridge.silence_ipv6(INTERFACE)
         inside.request(
             links.set_up(links.LOOPBACK_INDEX),
-            links.add_address(eth0.index, lease.ip, network.prefix),
-            links.set_up(eth0.index),
+            links.add_address(eth0, lease.ip, network.prefix),
+            links.set_up(eth0),
             links.add_default_route(network.gateway),
         )
 

@@ -118,13 +118,13 @@ def _finish(shim: Shim, ending: Ending) -> NoReturn:
         shim.standby.dismiss()
     assert shim.streams is not None
     try:
+        with suppress(FileNotFoundError):
+            os.unlink(shim.place.socket)
         if shim.place.store.read(shim.place.id).options.remove:
             from ..container.removal import remove_files
 
             remove_files(shim.place.store, shim.place.id)
             shim.note("destroy")
-        else:
-            os.unlink(shim.place.file("attach.sock"))
     except (MinirunError, OSError):
         pass  # nothing left to remove: the clients must hear the end all the same
     facts = {"exit_code": ending.exit_code, "reason": ending.reason, "error": ending.error}

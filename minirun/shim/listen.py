@@ -24,7 +24,11 @@ def listen(path: str) -> _socket.socket:
     """Return a listening socket at ``path``, open to its owner only; an old one is replaced."""
     with suppress(FileNotFoundError):
         os.unlink(path)
-    folder, name = _short(path)
+    try:
+        folder, name = _short(path)
+    except FileNotFoundError:  # the first of all
+        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        folder, name = _short(path)
     made = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     umask = os.umask(0o177)
     try:

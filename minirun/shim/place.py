@@ -62,6 +62,11 @@ class Place(Record):
         """Return a file of the container's folder."""
         return f"{self.data}/containers/{self.id}/{name}"
 
+    @property
+    def socket(self) -> str:
+        """Return where clients find the shim; like what listens there, gone after a reboot."""
+        return f"{self.root}/.attach/{self.id}"
+
     def container(self) -> Container:
         """Return the runtime's view; heavy to import, and needed at the two ends only."""
         from ..host import known

@@ -14,7 +14,9 @@ from __future__ import annotations
 import _socket
 import os
 import struct
+from contextlib import suppress
 
+from ..errors import MinirunError
 from ..quickjson import dumps, loads
 from .birth import leave_caller, supervise
 from .place import Place
@@ -42,13 +44,17 @@ def fork_shim(place: Place, client: int, narrate: str = "") -> None:
 
 
 class Spare:
-    """A shim without a container."""
+    """A shim without a container.
 
-    def __init__(self) -> None:
+    Args:
+        root: the state root that its container will most probably have.
+    """
+
+    def __init__(self, root: str) -> None:
         self._order, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         if os.fork() == 0:
             try:
-                _wait_for_order(theirs)
+                _wait_for_order(theirs, root)
             finally:
                 os._exit(1)
         theirs.close()
@@ -66,10 +72,11 @@ class Spare:
         return True
 
 
-def _wait_for_order(order: _socket.socket) -> NoReturn:
+def _wait_for_order(order: _socket.socket, root: str) -> NoReturn:
     """Get warm, then wait, then be the shim."""
     leave_caller(order.fileno())
     rehearse()
+    _rehearse_filter(root)
     space = _socket.CMSG_SPACE(4)
     data, ancillary, _, _ = order.recvmsg(_LARGEST, space, _socket.MSG_CMSG_CLOEXEC)
     if not data or not ancillary:
@@ -77,6 +84,15 @@ def _wait_for_order(order: _socket.socket) -> NoReturn:
     (client,) = struct.unpack("i", ancillary[0][2])
     held = loads(data)
     supervise(Place(held["data"], held["root"], held["id"]), client)
+
+
+def _rehearse_filter(root: str) -> None:
+    """Have the default filter read; the first spare of all compiles it, while nobody waits."""
+    from ..capabilities import DEFAULT
+    from ..seccomp import default_filter
+
+    with suppress(MinirunError):  # the start that needs it says so
+        default_filter(DEFAULT, f"{root}/.seccomp")
 
 
 def rehearse() -> None:

@@ -12,6 +12,7 @@ import _socket
 import os
 import select
 import time
+from contextlib import suppress
 
 from ..container.entry import EXITED
 from ..container.events import Event, EventLog
@@ -88,7 +89,7 @@ class Shim:
         """Open what a standby must share, ahead: what is written after a fork is copied first."""
         self.streams = self._open_streams(ends, options)
         self.streams.peers.extend(self.first)
-        self.listener = self.listener or listen.listen(self.place.file("attach.sock"))
+        self.listener = self.listener or listen.listen(self.place.socket)
 
     def _take_in_hand(self, running: Running) -> None:
         """Fork a standby, before anybody is told that the container runs.
@@ -136,10 +137,10 @@ class Shim:
             record = self.place.store.set_state(
                 self.place.id, status=EXITED, exit_code=code, reason="error", error=said
             )
+            with suppress(FileNotFoundError):
+                os.unlink(self.place.socket)
             if record.options.remove:
                 self.place.store.remove(self.place.id)
-            elif self.listener is not None:
-                os.unlink(self.place.file("attach.sock"))
         finally:
             for peer in self.first:
                 peer.send(frames.report(frames.FAILED, facts))

@@ -120,9 +120,11 @@ class Cli:
 
     def left(self) -> list[str]:
         """Return what is left of containers in both directories."""
-        folders = (self.data / "containers", self.data / "names", self.root)
+        below_data = (self.data / "containers", self.data / "names")
+        folders = (*below_data, self.root, self.root / ".attach")
         found = [e.name for f in folders if f.is_dir() for e in f.iterdir()]
-        return [name for name in found if name not in (".seccomp", "network", ".launcher.sock")]
+        stay = (".seccomp", ".attach", "network", ".launcher.sock")
+        return [name for name in found if name not in stay]
 
     def clear(self) -> None:
         """Remove every container, whatever the test did."""

@@ -125,7 +125,7 @@ def test_start_that_fails_is_told_with_docker_s_exit_code(engine: Engine) -> Non
     assert "PATH" in caught.value.hint
     state = engine.end_of(record)
     assert (state.exit_code, state.reason) == (127, "error")
-    assert "attach.sock" not in os.listdir(engine.home.containers.folder(record.id))
+    assert not os.path.exists(engine.home.place(record.id).socket)
 
 
 def test_container_with_rm_is_gone_after_its_end(engine: Engine) -> None:

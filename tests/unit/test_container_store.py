@@ -56,8 +56,14 @@ def test_damaged_record_is_named(content: bytes) -> None:
     assert "rm -f" in caught.value.hint
 
 
+def create(store: Store, wanted: ContainerRecord) -> ContainerRecord:
+    made = store.claim(wanted)
+    store.add(made)
+    return made
+
+
 def test_create_read_remove(store: Store) -> None:
-    made = store.create(record("web"))
+    made = create(store, record("web"))
     assert store.read(made.id) == made
     assert store.find("web") == store.find(made.id[:12]) == store.find("/web") == made
     store.remove(made.id)
@@ -68,13 +74,13 @@ def test_create_read_remove(store: Store) -> None:
 
 
 def test_create_makes_a_name(store: Store) -> None:
-    assert "_" in store.create(record()).name
+    assert "_" in create(store, record()).name
 
 
 def test_second_container_of_a_name_is_refused_and_leaves_nothing(store: Store) -> None:
-    first = store.create(record("web"))
+    first = create(store, record("web"))
     with pytest.raises(StateError, match="already in use") as caught:
-        store.create(record("web"))
+        create(store, record("web"))
     assert first.id[:12] in caught.value.message
     assert store.ids() == (first.id,)
 
@@ -82,7 +88,7 @@ def test_second_container_of_a_name_is_refused_and_leaves_nothing(store: Store) 
 def _create(data: str, ready: object, results: object) -> None:
     ready.wait()  # type: ignore[attr-defined]
     try:
-        results.put(Store(data).create(record("web")).id)  # type: ignore[attr-defined]
+        results.put(create(Store(data), record("web")).id)  # type: ignore[attr-defined]
     except StateError:
         results.put("")  # type: ignore[attr-defined]
 
@@ -106,7 +112,16 @@ def test_name_of_a_create_that_was_killed_is_taken_over(store: Store) -> None:
     os.utime(store.folder(lost), (0, 0))
     os.makedirs(f"{store.data}/names")
     os.symlink(lost, f"{store.data}/names/web")
-    assert store.create(record("web")).name == "web"
+    assert create(store, record("web")).name == "web"
+
+
+def test_sweep_removes_what_a_create_that_was_killed_has_left(store: Store) -> None:
+    kept, lost, young = create(store, record("web")), store.claim(record("a")), record("b")
+    store.claim(young)
+    os.utime(store.folder(lost.id), (0, 0))
+    assert store.sweep() == (lost.id,)
+    assert set(store.ids()) == {kept.id, young.id}
+    assert sorted(os.listdir(f"{store.data}/names")) == ["b", "web"]
 
 
 def test_name_of_a_create_that_is_under_way_is_not_taken_over(store: Store) -> None:
@@ -115,11 +130,11 @@ def test_name_of_a_create_that_is_under_way_is_not_taken_over(store: Store) -> N
     os.makedirs(f"{store.data}/names")
     os.symlink(other, f"{store.data}/names/web")
     with pytest.raises(StateError, match="in use"):
-        store.create(record("web"))
+        create(store, record("web"))
 
 
 def test_rename(store: Store) -> None:
-    made, other = store.create(record("web")), store.create(record("db"))
+    made, other = create(store, record("web")), create(store, record("db"))
     assert store.rename(made.id, "www").name == store.find("www").name == "www"
     with pytest.raises(NotFoundError):
         store.find("web")
@@ -142,7 +157,7 @@ def _one_more(held: ContainerRecord) -> ContainerRecord:
 
 
 def test_updates_of_two_processes_are_not_lost(store: Store) -> None:
-    made = store.create(record("web"))
+    made = create(store, record("web"))
     workers = [FORK.Process(target=_count, args=(store.data, made.id)) for _ in range(2)]
     for worker in workers:
         worker.start()
@@ -152,32 +167,32 @@ def test_updates_of_two_processes_are_not_lost(store: Store) -> None:
 
 
 def test_update_of_a_removed_container(store: Store) -> None:
-    made = store.create(record("web"))
+    made = create(store, record("web"))
     store.remove(made.id)
     with pytest.raises(NotFoundError):
         store.set_state(made.id, status="running")
 
 
 def test_damaged_record_is_listed_as_dead_and_can_be_removed(store: Store) -> None:
-    made, good = store.create(record("web")), store.create(record("db"))
+    made, good = create(store, record("web")), create(store, record("db"))
     Path(store.folder(made.id), "container.json").write_bytes(b'{"id":')
     assert {r.id: r.state.status for r in store.all()} == {made.id: "dead", good.id: "created"}
     with pytest.raises(StateError, match="damaged"):
         store.find("web")
     store.remove(store.resolve("web"))
     assert store.ids() == (good.id,)
-    assert store.create(record("web")).name == "web"
+    assert create(store, record("web")).name == "web"
 
 
 def test_remove_twice_is_no_error(store: Store) -> None:
-    made = store.create(record("web"))
+    made = create(store, record("web"))
     store.remove(made.id)
     store.remove(made.id)
 
 
 def test_listing_is_newest_first_and_fast(store: Store) -> None:
     for number in range(200):
-        store.create(record(created=f"2026-01-01T00:00:{number % 60:02}.{number:09}Z"))
+        create(store, record(created=f"2026-01-01T00:00:{number % 60:02}.{number:09}Z"))
     store.all()
     start = time.perf_counter()
     found = store.all()
