@@ -83,6 +83,8 @@ class Controller:
         self._unix = unix
         self._failing: dict[tuple[str, str], str] = {}
         self._troubles: dict[str, str] = {}
+        #: Whether the last tick had something to do and could do nothing of it.
+        self.is_stuck = False
         #: The last look at the world, for whoever shows it to people.
         self.last: Observed | None = None
 
@@ -120,11 +122,10 @@ class Controller:
         outcome = reconcile(desired, observed, self._monotonic())
         if outcome.entries or outcome.events:
             self._store.commit(outcome.entries, outcome.events, desired)
-        troubles: dict[str, str] = {}
-        for effect in outcome.effects:
-            if trouble := self._attempt(effect):
-                troubles.setdefault(_owner(_subject(effect)), trouble)
-        self._troubles = troubles
+        tried = [(effect, self._attempt(effect)) for effect in outcome.effects]
+        # Of several, the first is told.
+        self._troubles = {_owner(_subject(effect)): why for effect, why in reversed(tried) if why}
+        self.is_stuck = bool(tried) and all(why for _, why in tried)
         return outcome
 
     def _attempt(self, effect: Effect) -> str:

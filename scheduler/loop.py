@@ -91,7 +91,8 @@ class Loop:
         if self._problem:
             log.info("the control loop works again")
         self._problem = ""
-        return BUSY_S if outcome.effects or outcome.entries else IDLE_S
+        has_more = outcome.entries or (outcome.effects and not self._controller.is_stuck)
+        return BUSY_S if has_more else IDLE_S
 
     def _failed(self, error: Exception) -> float:
         if self._problem != str(error):

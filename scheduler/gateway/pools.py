@@ -44,7 +44,8 @@ class Pools:
         self._admin = admin
         self._slow_start_s = slow_start_s
         self._outliers = Outliers()
-        self._warming: dict[str, float] = {}
+        self._came: dict[str, float] = {}  # and when, until it is as warm as it gets
+        self._warming: set[str] = set()
         self._leaving: dict[tuple[str, str], float] = {}  # and when they are cut off
         self._in_flight: dict[str, int] = {}
 
@@ -83,9 +84,11 @@ class Pools:
         before = self._state.members.get(server.id)
         if before and before.backend != member.backend and not self._gone_from(server.id, before):
             return
-        warm = self._state.pool(member).keys() - {server.id}
-        if warm and before is None and self._slow_start_s:
-            self._warming[server.id] = time.monotonic()
+        if before is None and self._slow_start_s:
+            # Beside those that are as new, a small share would be all of it for whoever is first.
+            if self._state.pool(member).keys() - self._came.keys():
+                self._warming.add(server.id)
+            self._came[server.id] = time.monotonic()
         self._state.members[server.id] = member
         self._state.save()
         self._bring(server.id, member, None)
@@ -111,7 +114,8 @@ class Pools:
             return
         del self._state.members[server_id]
         self._state.save()
-        self._warming.pop(server_id, None)
+        self._came.pop(server_id, None)
+        self._warming.discard(server_id)
         self._in_flight.pop(server_id, None)
         if not self._admin.delete_server(member.backend, server_id, cut=False):
             self._leaving[member.backend, server_id] = time.monotonic() + CONNECT_S
@@ -201,12 +205,14 @@ class Pools:
             self._admin.set_state(backend, name, "ready")
 
     def _warm(self, now: float) -> None:
-        for name, since in list(self._warming.items()):
+        for name, since in list(self._came.items()):
             share = weight(now - since, self._slow_start_s)
-            if member := self._state.members.get(name):
+            member = self._state.members.get(name)
+            if member and name in self._warming:
                 self._admin.set_weight(member.backend, name, share)
             if share == FULL_WEIGHT:
-                del self._warming[name]
+                del self._came[name]
+                self._warming.discard(name)
 
     def _count(self, requests: Mapping[tuple[str, str], int]) -> None:
         for name, member in self._state.members.items():

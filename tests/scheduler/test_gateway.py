@@ -177,9 +177,23 @@ def test_new_replica_beside_others_begins_with_a_small_share(one: Lab) -> None:
     one.gateway.start()
     one.gateway.set_route(ROUTE)
     one.gateway.add(one.server("web.1"))
+    one.gateway.close()
+    one.gateway = one.new_gateway(slow_start_s=1.0)
+    one.gateway.start()
     one.gateway.add(one.server("web.2"))
     assert weights(one)["web.2"] < weights(one)["web.1"] == 100
     one.wait_until(lambda: weights(one)["web.2"] == 100)
+
+
+def test_replicas_that_come_together_have_the_same_share(one: Lab) -> None:
+    """What if a deployment begins with three: the first is no warmer than the others."""
+    one.gateway.close()
+    one.gateway = one.new_gateway(slow_start_s=60.0)
+    one.gateway.start()
+    one.gateway.set_route(ROUTE)
+    for number in (1, 2, 3):
+        one.gateway.add(one.server(f"web.{number}"))
+    assert set(weights(one).values()) == {100}
 
 
 def weights(lab: Lab) -> dict[str, int]:
