@@ -73,12 +73,12 @@ def test_a_replica_is_listed_until_its_container_is_gone(
     assert lab.seen().phase is Phase.REMOVING, "it neither goes back nor begins anew"
     lines = Inside(lab.runtime).logs("web.1", tail=None)
     assert [line.text for line in lines if line] == ["this was web.1"]
+    assert gate.asked == ["web.1"]
     news = lab.news
     gate.open()
     lab.wait_until(lambda: lab.news > news)
     assert not lab.runtime.replicas()
     assert not lab.runtime.containers.all()
-    assert gate.asked == ["web.1"]
 
 
 def test_a_start_does_not_wait_for_removals(lab: LocalLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,16 +95,17 @@ def test_a_start_does_not_wait_for_removals(lab: LocalLab, monkeypatch: pytest.M
 def test_removals_that_were_queued_are_finished_at_the_end(
     lab: LocalLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scheduler.engines.clearing.CLOSE_S", PATIENCE_S)
+    monkeypatch.setattr("scheduler.engines.clearing.CLOSE_S", 10 * PATIENCE_S)
     ended(lab, *MANY)
     gate = Gate(lab.runtime, monkeypatch)
     for name in MANY:
         lab.runtime.remove(name)
-    ending = threading.Thread(target=lab.runtime.close)
+    ending = threading.Thread(target=lab.runtime.close, daemon=True)
     ending.start()
     lab.wait_until(lambda: lab.runtime._closing)
     gate.open()
-    ending.join()
+    ending.join(PATIENCE_S)
+    assert not ending.is_alive(), "it ends as soon as the last one is gone"
     assert not lab.runtime.containers.all()
     lab.runtime = lab.another()
     lab.runtime.open()
