@@ -90,4 +90,6 @@ def restarted(entry: Entry, tick: Tick) -> Entry:
 
 
 def _again(slot: Slot, new_id: str, after: tuple[str, ...], now: float) -> Slot:
-    return replace(slot, id=new_id, state=State.PLACED, since=now, after=after, reason="")
+    # A crash loop waits for a moment and starts for long: it is asked about while it starts, too.
+    why = f"restarted: {slot.reason}" if slot.reason else ""
+    return replace(slot, id=new_id, state=State.PLACED, since=now, after=after, reason=why)

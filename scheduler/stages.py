@@ -116,7 +116,8 @@ def without_trial(entry: Entry, now: float) -> Entry:
 
 def _worst(standing: list[Standing], entry: Entry) -> str:
     """Return what the new revision's replicas last said, if anything."""
-    said = (s.slot.reason for s in standing if s.slot.revision == entry.rollout.target)
+    new = standings_of(standing, entry.rollout.target)
+    said = (s.slot.reason for s in new if not s.available)
     return next(
         (f"; {reason}" for reason in said if reason), entry.pending and f"; {entry.pending}"
     )

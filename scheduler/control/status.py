@@ -105,12 +105,12 @@ def _state(entry: Entry, observed: Observed, desired: int, ready: int) -> tuple[
     if entry.pending:
         return "pending", entry.pending
     if entry.deployment.kind is not Kind.SERVICE:
-        return _job_state(entry)
+        return _job_state(entry, observed)
     if entry.rollout.stage is Stage.FAILED:
-        return "failed", entry.rollout.reason or _trouble(entry)
+        return "failed", entry.rollout.reason or _trouble(entry, observed)
     if entry.deployment.paused:
         return "paused", "resume it to go on"
-    return _service_state(entry, desired, ready)
+    return _service_state(entry, observed, desired, ready)
 
 
 def _remnant(entry: Entry, observed: Observed) -> str:
@@ -123,15 +123,15 @@ def _remnant(entry: Entry, observed: Observed) -> str:
     return "waits until its containers are removed" + next(stuck, "")
 
 
-def _service_state(entry: Entry, desired: int, ready: int) -> tuple[str, str]:
+def _service_state(entry: Entry, observed: Observed, desired: int, ready: int) -> tuple[str, str]:
     rollout = entry.rollout
     if not desired and not entry.slots:
         return "idle", entry.scale.reason  # a rollout goes on when there is a replica to prove it
     if rollout.stage is not Stage.COMPLETE:
         # Who goes back has a reason; what it says is worth more than what is being left.
-        return "progressing", rollout.reason or _trouble(entry) or _trial(entry)
+        return "progressing", rollout.reason or _trouble(entry, observed) or _trial(entry)
     if ready < desired:
-        return "degraded", _trouble(entry) or f"{ready} of {desired} ready"
+        return "degraded", _trouble(entry, observed) or f"{ready} of {desired} ready"
     return ("running", rollout.reason) if desired else ("idle", entry.scale.reason)
 
 
@@ -146,7 +146,7 @@ def _trial(entry: Entry) -> str:
     return share if policy.auto_promote else f"{share} until it is promoted"
 
 
-def _job_state(entry: Entry) -> tuple[str, str]:
+def _job_state(entry: Entry, observed: Observed) -> tuple[str, str]:
     run, is_cron = entry.run, entry.deployment.kind is Kind.CRON
     is_going = bool(run.number) and not run.outcome
     if entry.deployment.paused and not (is_going if is_cron else run.outcome):
@@ -155,13 +155,14 @@ def _job_state(entry: Entry) -> tuple[str, str]:
         if run.outcome == "succeeded":
             return "done", ""
         return "failed", f"run {run.number}: {run.succeeded} succeeded, {run.failed} failed"
-    return ("progressing", _trouble(entry)) if run.number else ("idle", "no run yet")
+    return ("progressing", _trouble(entry, observed)) if run.number else ("idle", "no run yet")
 
 
-def _trouble(entry: Entry) -> str:
-    """Return what the worst slot complains of."""
-    waiting = [s for s in entry.slots if s.state in (State.WAITING, State.ENDED) and s.reason]
-    worst = max(waiting, key=lambda slot: slot.failures, default=None)
+def _trouble(entry: Entry, observed: Observed) -> str:
+    """Return what the worst slot complains of, of those that are wanted and not ready."""
+    told = [s for s in entry.slots if s.reason and s.state is not State.DRAINING]
+    unready = [s for s in told if not is_ready(observed.replicas.get(s.id))]
+    worst = max(unready, key=lambda slot: slot.failures, default=None)
     return f"{worst.id}: {worst.reason}" if worst else ""
 
 

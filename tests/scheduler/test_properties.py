@@ -154,7 +154,7 @@ def test_reconcile_stops_nothing_that_the_gateway_has(made: tuple[World, Observe
     for effect in effects:
         if isinstance(effect, RemoveServer) and (server := seen.servers[effect.id]).in_flight:
             replica = seen.replicas.get(effect.id)
-            dead = replica is None or replica.phase is Phase.EXITED or not replica.alive
+            dead = replica is None or replica.has_ended or not replica.alive
             assert dead or server.draining
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from scheduler import apply
 from scheduler.actions import AddServer, Outcome, Start, Stop
+from scheduler.control.status import status_of
 from scheduler.entry import Stage, State
 from scheduler.observed import Phase, Replica
 from scheduler.policy import Restart, RestartPolicy
@@ -84,6 +85,17 @@ def test_a_crash_loop_is_held_back() -> None:
     world.apply(deployment(image="crash", replicas=1))
     world.run(60)
     assert 5 <= len(world.runtime.started) <= 7  # after 0, 1, 2, 4, 8, 16 seconds, a second each
+
+
+def test_a_crash_loop_says_why_also_while_it_starts() -> None:
+    """What if one looks, or the deadline passes, between two crashes?"""
+    world = World()
+    world.apply(deployment(image="crash", replicas=1))
+    world.run_until(lambda: "exited" in world.kinds())
+    for _ in range(20):
+        world.step()
+        assert world.controller.last
+        assert "exited with 1" in status_of(world.entry(), world.controller.last).reason
 
 
 def test_a_replica_that_fails_its_liveness_probe_is_replaced_when_it_has_ended() -> None:
