@@ -25,7 +25,7 @@ from types import MappingProxyType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import KeysView, Mapping
     from typing import Any, TypeVar, dataclass_transform
 
     R = TypeVar("R", bound="Record")
@@ -36,6 +36,8 @@ else:
         return lambda decorated: decorated
 
 
+#: What a frozen record's own __setattr__ refuses; bound once, since every fact goes through it.
+_set = object.__setattr__
 #: The default for a field that holds a mapping.
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -45,6 +47,7 @@ class RecordMeta(type):
     """Turns the annotations of a class body into slots, fields and defaults."""
 
     __fields__: tuple[str, ...]
+    __names__: KeysView[str]
     __defaults__: dict[str, Any]
 
     def __new__(cls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> RecordMeta:
@@ -64,6 +67,7 @@ class RecordMeta(type):
         fields.update(dict.fromkeys(own))
         made = super().__new__(cls, name, bases, body)
         made.__fields__ = tuple(fields)
+        made.__names__ = fields.keys()
         made.__defaults__ = defaults
         return made
 
@@ -78,16 +82,16 @@ class Record(metaclass=RecordMeta):
             TypeError: a field is missing, unknown or given twice.
         """
         cls = type(self)
-        fields = cls.__fields__
-        values = {**cls.__defaults__, **dict(zip(fields, args, strict=False)), **kwargs}
-        given = len(args) + len(kwargs)
-        if len(values) != len(fields) or len({*fields[: len(args)], *kwargs}) != given:
-            missing = [f for f in fields if f not in values]
-            unknown = [k for k in kwargs if k not in fields]
-            message = f"{cls.__name__}: missing {missing}, unknown {unknown}, {given} given"
+        given = {**dict(zip(cls.__fields__, args, strict=False)), **kwargs} if args else kwargs
+        values = cls.__defaults__ | given
+        if values.keys() != cls.__names__ or len(given) != len(args) + len(kwargs):
+            missing = [f for f in cls.__fields__ if f not in values]
+            unknown = [k for k in kwargs if k not in cls.__fields__]
+            count = len(args) + len(kwargs)
+            message = f"{cls.__name__}: missing {missing}, unknown {unknown}, {count} given"
             raise TypeError(message)
-        for name in fields:
-            object.__setattr__(self, name, values[name])
+        for name, value in values.items():
+            _set(self, name, value)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Refuse: a Record is a fact."""

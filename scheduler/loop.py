@@ -25,6 +25,8 @@ from .observed import Observed
 IDLE_S, BUSY_S, FAILED_S = 0.5, 0.02, 1.0
 #: News comes in bursts while replicas start, and one look takes in all there is.
 PACE_S = 0.01
+#: So much of a processor, at most: what starts at the moment needs it more.
+SHARE = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -76,7 +78,7 @@ class Loop:
             began = time.monotonic()
             pause_s = self._tick(self._controller.tick)
             # A host with thousands of replicas must have time for something else, too.
-            time.sleep(min(BUSY_S, max(PACE_S, time.monotonic() - began)))
+            time.sleep(min(BUSY_S, max(PACE_S, (time.monotonic() - began) / SHARE)))
 
     def _tick(self, tick: Callable[[], Outcome]) -> float:
         """Look once, and return for how long nobody has to look again without news."""

@@ -139,11 +139,21 @@ class Admin:
         for key in present.keys() - wanted.keys():
             self.tell(f"del map {file} {key}")
 
-    def add_server(self, backend: str, name: str, address: str) -> None:
-        """Register a server, in maintenance; nothing happens where it exists already."""
-        said = self.ask(f"add server {backend}/{name} {address} weight 100").strip()
+    def add_server(self, backend: str, name: str, address: str, weight: int, maxconn: int) -> bool:
+        """Register a server, in maintenance; False if it exists already, and is as it was.
+
+        Args:
+            backend: where it will be.
+            name: of the server.
+            address: where it listens.
+            weight: see ``set_weight``.
+            maxconn: see ``set_maxconn``.
+        """
+        told = f"add server {backend}/{name} {address} weight {weight} maxconn {maxconn}"
+        said = self.ask(told).strip()
         if "registered" not in said and "exists" not in said:
-            raise AdminError(f"add server {backend}/{name} {address}: {said}")
+            raise AdminError(f"{told}: {said}")
+        return "registered" in said
 
     def set_state(self, backend: str, name: str, state: str) -> None:
         """Make a server ``ready``, or let it ``drain``, or put it into ``maint``."""

@@ -156,11 +156,14 @@ class Pools:
     def _bring(self, name: str, member: Member, row: Row | None) -> None:
         """Make the proxy have a member as it is written."""
         self._leaving.pop((member.backend, name), None)
-        if row is None:
-            self._admin.add_server(member.backend, name, member.address)
-        self._admin.set_maxconn(member.backend, name, member.concurrency)
         share = weight(0.0, self._slow_start_s) if name in self._warming else FULL_WEIGHT
-        if row is None or row["srv_uweight"] != str(share):
+        at_most = member.concurrency
+        is_new = row is None and self._admin.add_server(
+            member.backend, name, member.address, share, at_most
+        )
+        if not is_new:
+            self._admin.set_maxconn(member.backend, name, at_most)
+        if not is_new and (row is None or row["srv_uweight"] != str(share)):
             self._admin.set_weight(member.backend, name, share)
         if row is None or row["srv_admin_state"] != (DRAINING if member.draining else READY):
             state = "drain" if member.draining else "ready"
