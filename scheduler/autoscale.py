@@ -68,8 +68,7 @@ def decide(
 ) -> Scale:
     """Return the autoscaler's next state; ``desired`` and ``reason`` are its decision."""
     if scale.desired is None:
-        first = _bounded(spec, spec.initial)
-        return replace(scale, desired=first, next_tick_at=now + spec.tick_s, reason="initial scale")
+        return _initial(spec, scale, situation, now)
     if traffic is None:
         return _within_bounds(spec, scale)
     if scale.desired == 0 and traffic.held > 0:
@@ -81,6 +80,13 @@ def decide(
     if asked is None:
         return _within_bounds(spec, scale)
     return _cautious(spec, scale, asked, traffic, situation, now)
+
+
+def _initial(spec: Autoscale, scale: Scale, at: Situation, now: float) -> Scale:
+    wanted = _bounded(spec, spec.initial)
+    first = max(spec.minimum, guard(wanted, 0, at, spec.shared_bytes))
+    reason = "initial scale" if first == wanted else _short(first, wanted)
+    return replace(scale, desired=first, next_tick_at=now + spec.tick_s, reason=reason)
 
 
 def asks(spec: Autoscale, traffic: Traffic, ready: int) -> Asked | None:
@@ -185,10 +191,14 @@ def _zero(spec: Autoscale, scale: Scale, now: float) -> int:
 
 
 def guard(wanted: int, current: int, at: Situation, shared_bytes: int) -> int:
-    """Return the number of replicas that free memory holds; what runs already is not taken away."""
+    """Return the number of replicas that free memory holds; what runs already is not taken away.
+
+    What still loads has not taken its memory yet, and will.
+    """
     if at.memory_free_bytes is None or not at.delta_bytes:
         return wanted
-    free = at.memory_free_bytes * GUARD - (0 if current else shared_bytes)
+    loading = max(0, current - at.ready) * at.delta_bytes
+    free = at.memory_free_bytes * GUARD - loading - (0 if current else shared_bytes)
     return min(wanted, current + max(0, math.floor(free / at.delta_bytes)))
 
 
@@ -218,9 +228,13 @@ def _within_bounds(spec: Autoscale, scale: Scale) -> Scale:
 
 def _reason(scale: Scale, asked: Asked, wanted: int, guarded: int) -> str:
     if guarded < wanted:
-        return f"memory holds {guarded} of {wanted}"
+        return _short(guarded, wanted)
     if asked.missing:
         return f"no {', '.join(asked.missing)} measured, so not below what runs"
     if not guarded:
         return "no requests"
     return "a burst (panic window)" if scale.panic_since is not None else "load (stable window)"
+
+
+def _short(guarded: int, wanted: int) -> str:
+    return f"memory holds {guarded} of {wanted}"

@@ -120,6 +120,13 @@ def test_decide_starts_with_the_initial_scale() -> None:
     assert run(Scale(), replace(SPEC, initial=3), None, 0.0).desired == 3
 
 
+def test_decide_starts_with_no_more_than_memory_holds() -> None:
+    spec, at = replace(SPEC, initial=8), Situation(0, 0, 1000, 300)
+    begun = decide(spec, Scale(), None, at, 0.0)
+    assert (begun.desired, begun.reason) == (3, "memory holds 3 of 8")
+    assert decide(replace(spec, minimum=5), Scale(), None, at, 0.0).desired == 5
+
+
 @pytest.mark.parametrize("seen", [None, Traffic()])
 def test_decide_does_nothing_without_metrics(seen: Traffic | None) -> None:
     before = Scale(desired=7)
@@ -242,6 +249,12 @@ def test_decide_is_bounded_without_waiting_for_a_metric() -> None:
 )
 def test_guard_counts_the_weights_once(current: int, free: int, shared: int, want: int) -> None:
     assert guard(10, current, Situation(current, current, free, 100), shared) == min(10, want)
+
+
+def test_guard_knows_that_what_loads_will_take_its_memory() -> None:
+    """What if three of four still read their weights: the room for these is not free."""
+    assert guard(10, 4, Situation(1, 4, 700, 100), 0) == 7
+    assert guard(10, 4, Situation(0, 4, 200, 100), 0) == 4
 
 
 @given(
