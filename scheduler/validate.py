@@ -28,6 +28,7 @@ from .policy import (
 )
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
 ENV_NAME = re.compile(r"[^=\0]+")
 MOST_REPLICAS = 10_000
 MOST_ID = (1 << 32) - 2
@@ -100,8 +101,10 @@ def _template(template: Template) -> Iterator[Problem]:
         yield from _range("port", template.port, 1, 65535)
         if template.socket:
             yield Problem("socket", "a replica listens on a port or on a socket, not on both")
-    if template.socket and not template.socket.startswith("/"):
-        yield Problem("socket", f"{template.socket!r} is not an absolute path")
+    if template.socket:
+        yield from _place("socket", template.socket)
+        if template.socket.count("/") == 1:
+            yield Problem("socket", f"{template.socket!r} is in /: it needs a folder of its own")
     if template.working_dir and not template.working_dir.startswith("/"):
         yield Problem("working_dir", f"{template.working_dir!r} is not an absolute path")
     yield from _range("concurrency", template.concurrency, 0, 1_000_000)
@@ -138,14 +141,15 @@ def _mounts(template: Template) -> Iterator[Problem]:
         path = f"volumes[{i}]"
         if volume.kind not in {"bind", "volume", "tmpfs"}:
             yield Problem(f"{path}.type", f"{volume.kind!r} is not bind, volume or tmpfs")
-        if not volume.target.startswith("/"):
-            yield Problem(f"{path}.target", f"{volume.target!r} is not an absolute path")
+        yield from _place(f"{path}.target", volume.target)
         if volume.target in targets:
             yield Problem(f"{path}.target", f"{volume.target!r} is mounted twice")
         if bool(volume.source) == (volume.kind == "tmpfs"):
             yield Problem(f"{path}.source", "a tmpfs has none, and everything else has one")
         if volume.kind == "bind" and not volume.source.startswith("/"):
             yield Problem(f"{path}.source", f"{volume.source!r} is not an absolute path")
+        if volume.kind == "volume" and volume.source and not VOLUME.fullmatch(volume.source):
+            yield Problem(f"{path}.source", f"{volume.source!r} is not a volume's name")
         yield from _range(f"{path}.size_bytes", volume.size_bytes, 0, 1 << 62)
         targets.add(volume.target)
     for i, secret in enumerate(template.secrets):
@@ -153,9 +157,24 @@ def _mounts(template: Template) -> Iterator[Problem]:
             yield Problem(f"secrets[{i}].source", "is missing")
         if "\0" in secret.target:
             yield Problem(f"secrets[{i}].target", f"{secret.target!r} is not a path")
+        elif secret.target.startswith("/"):
+            yield from _place(f"secrets[{i}].target", secret.target)
+        elif "/" in secret.target or secret.target in {".", ".."}:
+            text = f"{secret.target!r} is neither a file's name nor an absolute path"
+            yield Problem(f"secrets[{i}].target", text)
         yield from _range(f"secrets[{i}].mode", secret.mode, 0, 0o7777)
         yield from _range(f"secrets[{i}].uid", secret.uid, 0, MOST_ID)
         yield from _range(f"secrets[{i}].gid", secret.gid, 0, MOST_ID)
+
+
+def _place(path: str, target: str) -> Iterator[Problem]:
+    """Yield why nothing can be mounted there, whatever the image has."""
+    if not target.startswith("/"):
+        yield Problem(path, f"{target!r} is not an absolute path")
+    elif ".." in target.split("/"):
+        yield Problem(path, f"{target!r} has .. in it")
+    elif not target.strip("/."):
+        yield Problem(path, f"{target!r} is the whole file system")
 
 
 def _probe(path: str, probe: Probe, template: Template) -> Iterator[Problem]:

@@ -85,6 +85,7 @@ def test_the_gateways_own_port_is_refused(lab: Lab) -> None:
 
 # ---- what nothing would come of -----------------------------------------------------------------
 
+VOLUME = {"type": "volume", "source": "data", "target": "/data"}
 JOB: dict[str, object] = {"kind": "job", "port": None, "replicas": 1}
 
 
@@ -97,6 +98,13 @@ JOB: dict[str, object] = {"kind": "job", "port": None, "replicas": 1}
         ({"canary": {"header": "a b"}}, "/canary/header"),
         ({"timeouts": {"queue_s": 3601.0}}, "/timeouts/queue_s"),
         ({"working_dir": "app"}, "/working_dir"),
+        ({"volumes": [VOLUME | {"source": "../../etc"}]}, "/volumes/0/source"),
+        ({"volumes": [VOLUME | {"source": "/etc"}]}, "/volumes/0/source"),
+        ({"volumes": [VOLUME | {"source": "v"}]}, "/volumes/0/source"),
+        ({"volumes": [VOLUME | {"target": "/"}]}, "/volumes/0/target"),
+        ({"volumes": [VOLUME | {"target": "/a/../../b"}]}, "/volumes/0/target"),
+        ({"port": None, "socket": "/app.sock"}, "/socket"),
+        ({"port": None, "socket": "/run/../app.sock"}, "/socket"),
         ({"labels": {"": "x"}}, "/labels"),
         ({"labels": {"a=b": "x"}}, "/labels"),
         ({**JOB, "replicas": 2}, "/replicas"),
@@ -107,6 +115,12 @@ def test_a_wish_that_could_only_fail_later_is_refused(
     lab: Lab, changes: dict[str, object], field: str
 ) -> None:
     assert refused(lab, **changes) == [field]
+
+
+@pytest.mark.parametrize("target", ["a/b", "..", "/a/../b", "/"])
+def test_a_secret_that_nobody_could_mount_is_refused(lab: Lab, target: str) -> None:
+    lab.expect("PUT", "secrets/key", {"value": "x"})
+    assert refused(lab, secrets=[{"source": "key", "target": target}]) == ["/secrets/0/target"]
 
 
 # ---- what an admin has mounted ------------------------------------------------------------------
