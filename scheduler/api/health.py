@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 
 from minirun import MinirunError
 
-from ..auth import authorize
 from ..control.metrics import exposition
 from ..store import Scope
-from .operation import Call, NoBody, NoQuery, Reply, control_of_app, operation
+from .operation import Call, NoBody, NoQuery, Reply, operation
 from .schemas.views import Health
 from .streams import Streams
 
@@ -38,11 +37,10 @@ def get_readiness(call: Call[NoBody, NoQuery]) -> Reply:
     return Reply(health, 503 if problems else 200)
 
 
-@bp.get("/metrics")
-def get_metrics() -> Response:
+@operation(bp, "GET", "/metrics", scope=Scope.READ, answers={200: str}, gives="text/plain")
+def get_metrics(call: Call[NoBody, NoQuery]) -> Response:
     """Return everything that is worth watching, in Prometheus' text format."""
-    control = control_of_app()
-    authorize(control, request, Scope.READ)
+    control = call.control
     streams: Streams = current_app.extensions["minisched"].streams
     text = exposition(control) + control.metrics() + _STREAMS.format(streams.open)
     return Response(text, mimetype="text/plain; version=0.0.4; charset=utf-8")

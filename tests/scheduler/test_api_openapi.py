@@ -97,3 +97,12 @@ def _ask(cases: SearchStrategy[AnyCase], headers: dict[str, str]) -> None:
 
     with suppress(Unsatisfiable):
         ask()
+
+
+def test_every_route_of_the_api_is_in_the_document(lab: Lab) -> None:
+    """But for the pages, what belongs to them, and the document itself."""
+    document: Any = lab.get("openapi.json")
+    rules = {rule.rule for rule in lab.app.url_map.iter_rules() if rule.rule.startswith("/v1/")}
+    described = {path.replace("{", "<").replace("}", ">") for path in document["paths"]}
+    assert rules - described == {"/v1/openapi.json"}
+    assert {"/healthz", "/readyz", "/metrics"} <= described
