@@ -38,7 +38,8 @@ class Replica:
     """One container, as the runtime and the probes see it.
 
     ``ready_since`` is when it last became ready, None while it is not. ``alive`` is False once its
-    liveness probe has failed as often as it may. ``problem`` says why a start failed.
+    liveness probe has failed as often as it may. ``problem`` says why a start failed, or what its
+    probes found where it runs and is not ready.
     """
 
     id: str

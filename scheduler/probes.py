@@ -22,6 +22,8 @@ from .policy import ExecCheck, Probe, TcpCheck
 EAGER_S, EAGER_SHARE = 0.02, 0.1
 #: A command in a replica costs a process: it is not started more often than this.
 EXEC_S = 1.0
+#: What is heard before that is the noise of a start.
+TOLD_AFTER_S = 1.0
 CONNECTS = Probe(TcpCheck(), period_s=1.0)
 
 
@@ -37,6 +39,7 @@ class Course:
         holds: None until enough answers in a row have agreed.
         last: the last answer.
         streak: how many in a row were like it.
+        said: what the last no was; "" while that is to be expected.
     """
 
     probe: Probe
@@ -46,9 +49,12 @@ class Course:
     holds: bool | None = None
     last: bool | None = None
     streak: int = 0
+    said: str = ""
 
-    def answered(self, answer: bool, now: float) -> None:
+    def answered(self, answer: bool, now: float, said: str = "") -> None:
         """Take an answer into account, and say when to ask again."""
+        is_early = self.eager and now - self.since < TOLD_AFTER_S
+        self.said = "" if answer or is_early else said
         self.streak = self.streak + 1 if answer is self.last else 1
         self.last = answer
         self.eager = self.eager and not answer
@@ -93,9 +99,9 @@ class Health:
         if self._liveness:
             yield self._liveness
 
-    def answered(self, course: Course, answer: bool, now: float) -> None:
+    def answered(self, course: Course, answer: bool, now: float, said: str = "") -> None:
         """Take an answer into account."""
-        course.answered(answer, now)
+        course.answered(answer, now, said)
         if course is self._startup and course.holds:
             for later in filter(None, (self._readiness, self._liveness)):
                 later.since, later.due_at = now, now + later.probe.initial_delay_s
@@ -109,6 +115,16 @@ class Health:
     def alive(self) -> bool:
         """Return whether it should go on."""
         return self._liveness is None or self._liveness.holds is not False
+
+    @property
+    def problem(self) -> str:
+        """Return why it is not ready, or should not go on; "" where all is well or it starts."""
+        if self._liveness and self._liveness.said and not self.alive:
+            return f"liveness probe failed: {self._liveness.said}"
+        for name, course in (("startup", self._startup), ("readiness", self._readiness)):
+            if course and course.said and not course.holds:
+                return f"{name} probe failed: {course.said}"
+        return ""
 
 
 def _course(probe: Probe | None, now: float, *, eager: bool = True) -> Course | None:

@@ -67,7 +67,8 @@ def _followed(entry: Entry, slot: Slot, tick: Tick) -> Slot:
 
 def _killed(replica: Replica, now: float) -> Replica:
     """Return a replica that is about to be killed as if it had been."""
-    return replace(replica, ended_at=now, problem="liveness probe failed", exit_code=None)
+    why = replica.problem or "liveness probe failed"
+    return replace(replica, ended_at=now, problem=why, exit_code=None)
 
 
 def restarted(entry: Entry, tick: Tick) -> Entry:

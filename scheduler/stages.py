@@ -117,10 +117,15 @@ def without_trial(entry: Entry, now: float) -> Entry:
 def _worst(standing: list[Standing], entry: Entry) -> str:
     """Return what the new revision's replicas last said, if anything."""
     new = standings_of(standing, entry.rollout.target)
-    said = (s.slot.reason for s in new if not s.available)
+    said = (_complaint(s) for s in new if not s.available)
     return next(
         (f"; {reason}" for reason in said if reason), entry.pending and f"; {entry.pending}"
     )
+
+
+def _complaint(standing: Standing) -> str:
+    """Return what its probes find, or why it had to be restarted."""
+    return (standing.replica.problem if standing.replica else "") or standing.slot.reason
 
 
 # ---- the canary ---------------------------------------------------------------------------------

@@ -160,10 +160,16 @@ def _job_state(entry: Entry, observed: Observed) -> tuple[str, str]:
 
 def _trouble(entry: Entry, observed: Observed) -> str:
     """Return what the worst slot complains of, of those that are wanted and not ready."""
-    told = [s for s in entry.slots if s.reason and s.state is not State.DRAINING]
-    unready = [s for s in told if not is_ready(observed.replicas.get(s.id))]
-    worst = max(unready, key=lambda slot: slot.failures, default=None)
-    return f"{worst.id}: {worst.reason}" if worst else ""
+    wanted = [slot for slot in entry.slots if slot.state is not State.DRAINING]
+    unready = [slot for slot in wanted if not is_ready(observed.replicas.get(slot.id))]
+    told = [(slot, why) for slot in unready if (why := _complaint(slot, observed))]
+    worst, why = max(told, key=lambda pair: pair[0].failures, default=(None, ""))
+    return f"{worst.id}: {why}" if worst else ""
+
+
+def _complaint(slot: Slot, observed: Observed) -> str:
+    replica = observed.replicas.get(slot.id)
+    return _reason(slot.state, slot.reason, replica) if replica else slot.reason
 
 
 # ---- replicas -----------------------------------------------------------------------------------
@@ -223,7 +229,7 @@ def _with_container(status: ReplicaStatus, observed: Observed, now: float) -> Re
     return replace(
         status,
         phase=replica.phase,
-        reason=_reason(status.reason, replica),
+        reason=_reason(status.state, status.reason, replica),
         age_s=max(0.0, now - replica.started_at) if replica.started_at else None,
         exit_code=replica.exit_code,
         oom=replica.oom,
@@ -232,8 +238,12 @@ def _with_container(status: ReplicaStatus, observed: Observed, now: float) -> Re
     )
 
 
-def _reason(of_slot: str, replica: Replica) -> str:
-    """Return why a replica is as it is; what keeps it from being removed is worth more than why."""
-    if replica.phase is Phase.REMOVING:
+def _reason(state: str, of_slot: str, replica: Replica) -> str:
+    """Return why a replica is as it is.
+
+    What its probes find, or what keeps it from being removed, is worth more than what came before.
+    """
+    runs = state == State.PLACED and not replica.has_ended
+    if runs or replica.phase is Phase.REMOVING:
         return replica.problem or of_slot
     return of_slot or replica.problem

@@ -39,7 +39,9 @@ class Target:
 
 
 class Attempt(Protocol):
-    """A question that was asked."""
+    """A question that was asked; ``said`` is why the answer is no."""
+
+    said: str
 
     @property
     def fd(self) -> int:
@@ -56,8 +58,8 @@ class Attempt(Protocol):
         """Give up, or clear away."""
 
 
-def ask(check: Check, target: Target) -> Attempt | None:
-    """Ask; None where the answer is no already.
+def ask(check: Check, target: Target) -> Attempt | str:
+    """Ask; return why, where the answer is no already.
 
     Raises:
         OSError: out of descriptors, or of processes.
@@ -80,13 +82,18 @@ def _ip(address: str) -> str:
     return address.rpartition(":")[0] or address
 
 
-def _connect(where: str | tuple[str, int], request: bytes) -> Attempt | None:
+def _connect(where: str | tuple[str, int], request: bytes) -> Attempt | str:
     family = socket.AF_UNIX if isinstance(where, str) else socket.AF_INET
     link = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    if link.connect_ex(where) in (0, *_TRYING):
+    problem = link.connect_ex(where)
+    if problem in (0, *_TRYING):
         return SocketAttempt(link, request)
     link.close()
-    return None
+    return _in_words(problem)
+
+
+def _in_words(problem: int) -> str:
+    return os.strerror(problem).lower()
 
 
 class SocketAttempt:
@@ -100,8 +107,10 @@ class SocketAttempt:
     def __init__(self, link: socket.socket, request: bytes) -> None:
         self._link = link
         self._request = request
+        self._asked = request.partition(b" HTTP/")[0].decode()
         self._connected = False
         self._answer = b""
+        self.said = ""
 
     @property
     def fd(self) -> int:
@@ -123,13 +132,13 @@ class SocketAttempt:
             self._request = self._request[self._link.send(self._request) :]
         except BlockingIOError:
             return None
-        except OSError:
-            return BAD
+        except OSError as error:
+            return self._no(_in_words(error.errno or 0))
         return None
 
     def _connect(self) -> bool | None:
-        if self._link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            return BAD
+        if problem := self._link.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            return self._no(_in_words(problem))
         self._connected = True
         return None if self._request else GOOD
 
@@ -138,10 +147,17 @@ class SocketAttempt:
         self._answer += data
         line, newline, _ = self._answer.partition(b"\n")
         if not newline:
-            return None if data and len(self._answer) < _LINE_BYTES else BAD
+            is_short = data and len(self._answer) < _LINE_BYTES
+            return None if is_short else self._no(f"{self._asked} had no answer of HTTP")
         words = line.split()
-        is_http = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
-        return is_http and 200 <= int(words[1]) < 400
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+            return self._no(f"{self._asked} had no answer of HTTP")
+        status = int(words[1])
+        return GOOD if 200 <= status < 400 else self._no(f"{self._asked} was answered {status}")
+
+    def _no(self, said: str) -> bool:
+        self.said = said
+        return BAD
 
     def close(self) -> None:
         """Hang up."""
@@ -161,6 +177,7 @@ class ExecAttempt:
             start_new_session=True,
         )
         self._pidfd = os.pidfd_open(self._process.pid)
+        self.said = ""
 
     @property
     def fd(self) -> int:
@@ -174,7 +191,9 @@ class ExecAttempt:
 
     def proceed(self) -> bool | None:
         """Return whether it exited with 0."""
-        return self._process.wait() == 0
+        code = self._process.wait()
+        self.said = f"the command exited with {code}" if code else ""
+        return code == 0
 
     def close(self) -> None:
         """Kill it if it still runs, and the command with it."""

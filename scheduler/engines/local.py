@@ -226,7 +226,7 @@ class LocalRuntime:
             left_s = max(0.0, box.kill_at - self._around.clock())
             self._watcher.later(left_s, lambda: self._kill(box))
 
-    def _heard(self, replica_id: str, ready: bool, alive: bool) -> None:
+    def _heard(self, replica_id: str, ready: bool, alive: bool, problem: str) -> None:
         """Take over what the probes have found."""
         with self._lock:
             box = self._boxes.get(replica_id)
@@ -237,7 +237,7 @@ class LocalRuntime:
             elif box.replica.ready_since is None:
                 box.change(ready_since=box.ready_as_of or self._around.clock())
                 box.ready_as_of = None
-            box.change(alive=alive)
+            box.change(alive=alive, problem=problem)
         self._around.changed()
 
     # ---- an end ---------------------------------------------------------------------------------

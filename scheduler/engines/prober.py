@@ -22,8 +22,8 @@ from threading import Lock, Thread
 from ..probes import Course, Health
 from .checks import Attempt, Target, ask
 
-#: Tells of a replica: its id, whether it may get requests, whether it should go on.
-Report = Callable[[str, bool, bool], None]
+#: Tells of a replica: its id, whether it may get requests, whether it should go on, and why not.
+Report = Callable[[str, bool, bool, str], None]
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class _Patient:
     name: str
     target: Target
     health: Health
-    told: tuple[bool, bool] | None = None
+    told: tuple[bool, bool, str] | None = None
     answered: bool = False
     gone: bool = False
     asking: set[int] = field(default_factory=set)
@@ -111,6 +111,7 @@ class Prober:
                 if fd in ready:
                     self._conclude(fd, asked, asked.attempt.proceed())
                 elif now >= asked.deadline or asked.patient.gone:
+                    asked.attempt.said = f"no answer in {asked.course.probe.timeout_s:g} s"
                     self._conclude(fd, asked, False)
 
     def _plan(self, patient: _Patient) -> None:
@@ -125,7 +126,8 @@ class Prober:
         with self._lock:
             patients = list(self._patients.values())
         for patient in patients:
-            found = patient.health.ready, patient.health.alive
+            health = patient.health
+            found = health.ready, health.alive, health.problem
             if found != patient.told:
                 patient.told = found
                 self._report(patient.name, *found)
@@ -143,8 +145,8 @@ class Prober:
             except OSError:  # out of descriptors: it says nothing about the replica
                 self._again(patient, course, course.probe.period_s)
                 continue
-            if attempt is None:
-                self._answer(patient, course, answer=False)
+            if isinstance(attempt, str):
+                self._answer(patient, course, answer=False, said=attempt)
                 continue
             deadline = self._clock() + course.probe.timeout_s
             self._asked[attempt.fd] = _Asked(patient, course, attempt, deadline)
@@ -178,11 +180,11 @@ class Prober:
         asked.attempt.close()
         del self._asked[fd]
         if not asked.patient.gone:
-            self._answer(asked.patient, asked.course, answer=answer)
+            self._answer(asked.patient, asked.course, answer=answer, said=asked.attempt.said)
 
-    def _answer(self, patient: _Patient, course: Course, *, answer: bool) -> None:
+    def _answer(self, patient: _Patient, course: Course, *, answer: bool, said: str) -> None:
         with self._lock:
             patient.answered = True
-            patient.health.answered(course, answer, self._clock())
+            patient.health.answered(course, answer, self._clock(), said)
             patient.asking.discard(id(course))
             self._plan(patient)

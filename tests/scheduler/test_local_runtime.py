@@ -250,9 +250,11 @@ def test_probes_decide_over_readiness_and_life(lab: LocalLab) -> None:
     lab.ready()
     assert inside.execute("web.1", ("rm", "/www/ready"), 30).exit_code == 0
     lab.wait_until(lambda: lab.seen().ready_since is None)
+    lab.wait_until(lambda: "GET /ready was answered 404" in lab.seen().problem)
     assert lab.seen().alive
     assert inside.execute("web.1", ("touch", "/dead"), 30).exit_code == 0
     lab.wait_until(lambda: not lab.seen().alive)
+    lab.wait_until(lambda: lab.seen().problem == "liveness probe failed: the command exited with 1")
 
 
 def test_a_frozen_replica_fails_its_probe(lab: LocalLab) -> None:

@@ -21,13 +21,16 @@ class Patient:
         self.health = Health(Template("x", port=port, probes=probes), self.now)
         self.asked: list[float] = []
 
-    def ask(self, *, answer: bool) -> Course:
+    def ask(self, *, answer: bool, said: str = "") -> Course:
         """Ask what is due next, and return it."""
         course = min(self.health.courses(), key=lambda course: course.due_at)
         self.now = max(self.now, course.due_at)
         self.asked.append(self.now - 100)
-        self.health.answered(course, answer, self.now)
+        self.health.answered(course, answer, self.now, said)
         return course
+
+    def problem(self) -> str:
+        return self.health.problem
 
     def is_ready(self) -> bool:
         return self.health.ready
@@ -47,6 +50,28 @@ def test_a_port_is_connected_to_until_it_answers_and_never_again() -> None:
     patient.ask(answer=True)
     assert patient.is_ready()
     assert not list(patient.health.courses())
+
+
+def test_what_does_not_become_ready_says_why_but_not_while_it_starts() -> None:
+    patient = Patient(Probes(readiness=Probe(HTTP, period_s=5.0)))
+    while patient.now < 101:
+        assert not patient.problem()
+        patient.ask(answer=False, said="connection refused")
+    assert patient.problem() == "readiness probe failed: connection refused"
+    patient.ask(answer=True)
+    assert not patient.problem()
+    for _ in range(2):
+        patient.ask(answer=False, said="GET / was answered 503")
+        assert not patient.problem(), "it is ready until its threshold"
+    patient.ask(answer=False, said="GET / was answered 503")
+    assert patient.problem() == "readiness probe failed: GET / was answered 503"
+
+
+def test_what_is_not_alive_says_that_first() -> None:
+    patient = Patient(Probes(readiness=Probe(HTTP), liveness=Probe(HTTP, failure_threshold=1)))
+    while patient.health.alive:
+        patient.ask(answer=False, said="no answer in 1 s")
+    assert patient.problem() == "liveness probe failed: no answer in 1 s"
 
 
 def test_who_takes_long_is_asked_less_often() -> None:
