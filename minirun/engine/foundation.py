@@ -42,8 +42,11 @@ def _path(home: Home) -> str:
 
 
 def _make(path: str) -> None:
-    """Make it aside, then give it its name: nobody ever mounts half of it."""
-    aside = f"{path}.{os.getpid()}"
+    """Make it aside, then give it its name: nobody ever mounts half of it.
+
+    Threads of one scheduler make it at the same time, and a pid comes back.
+    """
+    aside = f"{path}.{os.urandom(6).hex()}"
     os.mkdir(aside, 0o755)
     try:
         for name in _DIRECTORIES:
