@@ -103,7 +103,10 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class JobRun:
-    """One run of a job: how it stands, and for a cron which minute called for it."""
+    """One run of a job: how it stands, and for a cron which minute called for it.
+
+    ``reason`` is why it has its outcome.
+    """
 
     number: int = 0
     started_at: float = 0.0
@@ -111,6 +114,7 @@ class JobRun:
     failed: int = 0
     outcome: str = ""
     due_unix_s: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ def _finished(entry: Entry, tick: Tick) -> Entry:
         outcome, why = "succeeded", f"{run.succeeded} of {job.completions} completed"
     elif run.failed > job.backoff_limit:
         outcome, why = "failed", f"{run.failed} failures, {job.backoff_limit} are allowed"
+        why += f"; the last: {_last_reason(entry)}"
     elif overdue:
         outcome, why = "failed", f"not done after {job.deadline_s:g} s"
     else:
@@ -112,7 +113,14 @@ def _finished(entry: Entry, tick: Tick) -> Entry:
     inputs = {"run": run.number, "succeeded": run.succeeded, "failed": run.failed}
     tick.event(entry.deployment.name, f"job-{outcome}", f"run {run.number}: {why}", inputs)
     entry = _all_drained(entry, f"the run has {outcome}", tick)
-    return replace(entry, run=replace(run, outcome=outcome))
+    return replace(entry, run=replace(run, outcome=outcome, reason=why))
+
+
+def _last_reason(entry: Entry) -> str:
+    """Return why the last of the replicas failed."""
+    waiting = (slot for slot in entry.slots if slot.state is State.WAITING)
+    last = max(waiting, key=lambda slot: slot.since, default=None)
+    return last.reason if last else "gone"
 
 
 def _all_drained(entry: Entry, why: str, tick: Tick) -> Entry:

@@ -154,7 +154,7 @@ def _job_state(entry: Entry, observed: Observed) -> tuple[str, str]:
     if run.outcome:
         if run.outcome == "succeeded":
             return "done", ""
-        return "failed", f"run {run.number}: {run.succeeded} succeeded, {run.failed} failed"
+        return "failed", f"run {run.number}: {run.reason or f'{run.failed} failed'}"
     return ("progressing", _trouble(entry, observed)) if run.number else ("idle", "no run yet")
 
 

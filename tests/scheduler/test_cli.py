@@ -460,7 +460,7 @@ def test_paused_cron_says_so_and_nobody_waits_for_it(sched: Desk) -> None:
 
 def test_job_that_fails_says_how_often(sched: Desk) -> None:
     Path("compose.yaml").write_text(JOB.replace("task,", "crash, x-job: {backoff_limit: 1},"))
-    assert "run 1: 0 succeeded, 2 failed" in sched("apply", "--wait", code=1)
+    assert "run 1: 2 failures, 1 are allowed" in sched("apply", "--wait", code=1)
 
 
 # ── the process itself ────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from scheduler.control.status import status_of
 from scheduler.model import Kind
 from scheduler.policy import Cron, Job, Restart, RestartPolicy
 from tests.scheduler.world import World, deployment
@@ -41,6 +42,9 @@ def test_job_gives_up_after_its_failures() -> None:
     job = Job(backoff_limit=2)
     world.apply(deployment(image="crash", kind=Kind.JOB, job=job, restart=ONCE, port=None))
     world.run_until(lambda: world.entry().run.outcome == "failed")
+    reason = world.entry().run.reason
+    assert reason.startswith("3 failures, 2 are allowed; the last: ")
+    assert "exit" in reason
     world.run(3)
     assert len(world.runtime.started) == 3
     assert not world.runtime.boxes
@@ -51,6 +55,8 @@ def test_job_has_a_deadline() -> None:
     job = Job(deadline_s=5.0)
     world.apply(deployment(image="never", kind=Kind.JOB, job=job, restart=ONCE, port=None))
     assert world.run_until(lambda: world.entry().run.outcome == "failed") < 7
+    state = status_of(world.entry(), world.controller.observe())
+    assert (state.state, state.reason) == ("failed", "run 1: not done after 5 s")
     world.run(3)
     assert not world.runtime.boxes
 
