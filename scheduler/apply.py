@@ -157,7 +157,7 @@ def _numbered(entry: Entry, number: int) -> Revision:
     for revision in entry.revisions:
         if revision.number == number:
             return revision
-    known = ", ".join(str(r.number) for r in entry.revisions)
+    known = ", ".join(map(str, sorted(r.number for r in entry.revisions)))
     text = f"{entry.deployment.name} has no revision {number}"
     raise ScheduleError(text, status=404, hint=f"it has {known}")
 

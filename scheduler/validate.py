@@ -228,8 +228,9 @@ def _autoscale(spec: Autoscale, template: Template) -> Iterator[Problem]:
     yield from _range(f"{path}.delta_bytes", spec.delta_bytes, 0, 1 << 62)
     if spec.minimum > spec.maximum:
         yield Problem(f"{path}.minimum", f"{spec.minimum} is more than the maximum {spec.maximum}")
-    targets = (spec.concurrency, spec.rps, spec.cpu_percent)
-    if not any(targets) or min(targets) < 0:
+    for name in ("concurrency", "rps", "cpu_percent"):
+        yield from _range(f"{path}.{name}", getattr(spec, name), 0, 1_000_000_000)
+    if not (spec.concurrency or spec.rps or spec.cpu_percent):
         yield Problem(path, "one of concurrency, rps and cpu_percent has to be above 0")
     if spec.minimum == 0 and not (spec.concurrency or spec.rps):
         yield Problem(f"{path}.minimum", "0 needs a concurrency or rps target: CPU cannot wake it")

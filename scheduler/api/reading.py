@@ -23,6 +23,7 @@ from minirun import ScheduleError
 from ..control.deployments import ANY, Match
 from ..control.problems import FieldProblem, FieldsError
 from .schemas.base import Body, Query
+from .schemas.deployment import PATTERNS
 
 B = TypeVar("B", bound=Body)
 Q = TypeVar("Q", bound=Query)
@@ -108,7 +109,8 @@ def _problem(error: ErrorDetails) -> FieldProblem:
     pointer = "".join(f"/{_escaped(str(part))}" for part in error["loc"])
     text = error["msg"].removeprefix("Value error, ")
     text = "is not supported" if error["type"] in _UNKNOWN else text[:1].lower() + text[1:]
-    return FieldProblem(pointer, text)
+    pattern = str(error.get("ctx", {}).get("pattern"))
+    return FieldProblem(pointer, PATTERNS.get(pattern, text))
 
 
 def _escaped(part: str) -> str:

@@ -117,6 +117,20 @@ def test_a_wish_that_could_only_fail_later_is_refused(
     assert refused(lab, **changes) == [field]
 
 
+def test_a_refusal_is_in_words(lab: Lab) -> None:
+    token = lab.expect("POST", "tokens", {"name": "A B", "scope": "read"}, status=422)
+    assert "/name: is not lowercase letters" in str(token["detail"])
+    spec = lab.put("other", status=422, user="a\0b")
+    assert spec["detail"] == "/user: has a NUL in it"
+    auto = lab.put("other", status=422, autoscale={"concurrency": 4.0, "rps": -1.0})
+    assert str(auto["detail"]).startswith("/autoscale/rps: -1 is not between 0 and")
+    lab.put()
+    for changes in ({"user": "1"}, {"user": "2"}, {"user": ""}):
+        lab.expect("PATCH", "deployments/web", changes)
+    problem = lab.expect("POST", "deployments/web/rollback", {"revision": 9}, status=404)
+    assert problem["hint"] == "it has 1, 2, 3"
+
+
 @pytest.mark.parametrize("target", ["a/b", "..", "/a/../b", "/"])
 def test_a_secret_that_nobody_could_mount_is_refused(lab: Lab, target: str) -> None:
     lab.expect("PUT", "secrets/key", {"value": "x"})

@@ -43,8 +43,15 @@ from ...policy import (
 from .base import Body
 
 #: What a system call takes: no NUL.
-Text = Annotated[str, Field(max_length=32_768, pattern=r"^[^\x00]*$")]
-Name = Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+_TEXT = r"^[^\x00]*$"
+_NAME = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Text = Annotated[str, Field(max_length=32_768, pattern=_TEXT)]
+Name = Annotated[str, Field(pattern=_NAME)]
+#: What is wrong with a text that does not match, in words.
+PATTERNS = {
+    _TEXT: "has a NUL in it",
+    _NAME: "is not lowercase letters, digits and dashes, 63 at most",
+}
 _DEFAULT_RESTART = {Kind.SERVICE: RestartPolicy()}
 _JOB_RESTART = RestartPolicy(Restart.ON_FAILURE)
 
