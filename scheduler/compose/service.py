@@ -33,6 +33,10 @@ HINTS = (
     ("configs", "use a bind volume or a secret"),
     ("placement", "say x-placement: spread or binpack; there is one host"),
     ("stop_signal", "an image says its own; SIGTERM otherwise"),
+    ("logging", "what replicas print is kept by the scheduler: minisched logs"),
+    ("pull_policy", "what runs is in this host's store already: minirun pull"),
+    ("links", "a service is reached through the gateway, also by another: give it an x-route"),
+    ("hostname", "each replica has one of its own"),
 )
 
 

@@ -144,6 +144,15 @@ def test_what_is_refused_is_named_as_it_was_written(text: str, message: str) -> 
     assert message in refusal(text).message
 
 
+@pytest.mark.parametrize(
+    "field", ["build", "container_name", "depends_on", "hostname", "links", "logging", "networks"]
+)
+def test_what_people_often_write_and_we_do_not_have_is_refused_with_a_way_out(field: str) -> None:
+    error = refusal(f"{field}: x")
+    assert error.message == f"services.web.{field}: is not supported"
+    assert error.hint != "remove it"
+
+
 def test_a_volume_of_another_driver_is_refused_by_it() -> None:
     with pytest.raises(ScheduleError, match=r"volumes\.data\.driver: 'nfs' is not"):
         parse("services: {web: {image: x}}\nvolumes: {data: {driver: nfs}}")
