@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from .transport import ApiError, Transport
+from .transport import TIMEOUT_S, ApiError, Transport
 
 __all__ = ["ApiError", "Client"]
 
@@ -150,7 +150,8 @@ class Client:
         path = _named("replicas" if "." in name else "deployments", name, "logs")
         query = [("tail", tail), ("follow", "true" if follow else "")]
         # Nothing is sent while nothing is printed, however long that is.
-        for line in self.transport.lines(_with(path, query), timeout_s=None):
+        patience_s = None if follow else TIMEOUT_S
+        for line in self.transport.lines(_with(path, query), timeout_s=patience_s):
             if line:
                 yield _as_object(json.loads(line))
 

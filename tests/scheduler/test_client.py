@@ -238,3 +238,14 @@ def test_transport_checks_the_certificate(certificate: Path) -> None:
 def test_refusal_of_anything_is_an_error_with_a_status() -> None:
     for content in (b"", b"{}", b"null", b'"x"', b'{"errors": null}', b"\xff"):
         assert refusal(503, content).status == 503
+
+
+def test_logs_of_a_scheduler_that_hangs_end_unless_they_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scheduler.client.TIMEOUT_S", 0.1)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "api.sock"))
+        listener.listen()
+        with pytest.raises(ApiError, match="timed out"):
+            list(Client(f"unix://{tmp_path}/api.sock").logs("web"))
