@@ -39,7 +39,8 @@ class Replica:
 
     ``ready_since`` is when it last became ready, None while it is not. ``alive`` is False once its
     liveness probe has failed as often as it may. ``problem`` says why a start failed, or what its
-    probes found where it runs and is not ready.
+    probes found where it runs and is not ready. ``loaded_in_s`` is how long it took to be ready for
+    the first time; what is ready again has loaded nothing.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Replica:
     problem: str = ""
     address: str = ""
     grants: tuple[Grant, ...] = ()
+    loaded_in_s: float | None = None
 
     @property
     def has_ended(self) -> bool:

@@ -179,9 +179,7 @@ def _situation(entry: Entry, ready: int, tick: Tick, *, due: bool) -> Situation:
 
 
 def _was_slow(replica: Replica | None) -> bool:
-    if replica is None or replica.ready_since is None:
-        return False
-    return replica.ready_since - replica.started_at > SLOW_START_S
+    return replica is not None and (replica.loaded_in_s or 0.0) > SLOW_START_S
 
 
 def _inputs(entry: Entry, scale: Scale, at: Situation, tick: Tick) -> dict[str, object]:

@@ -235,7 +235,10 @@ class LocalRuntime:
             if not ready:
                 box.change(ready_since=None)
             elif box.replica.ready_since is None:
-                box.change(ready_since=box.ready_as_of or self._around.clock())
+                since = box.ready_as_of or self._around.clock()
+                box.change(ready_since=since)
+                if box.replica.loaded_in_s is None:
+                    box.change(loaded_in_s=since - box.replica.started_at)
                 box.ready_as_of = None
             box.change(alive=alive, problem=problem)
         self._around.changed()

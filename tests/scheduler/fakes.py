@@ -54,6 +54,7 @@ class Box:
     started_at: float
     phase: Phase = Phase.RUNNING
     ready_since: float | None = None
+    loaded_in_s: float | None = None
     unready_until: float = 0.0
     hung: bool = False
     stop_at: float | None = None
@@ -88,6 +89,7 @@ class Box:
             self.ready_since = None
         elif age >= READY_AFTER_S.get(self.image, float("inf")) and self.ready_since is None:
             self.ready_since = now
+            self.loaded_in_s = age if self.loaded_in_s is None else self.loaded_in_s
 
     def end(self, now: float, code: int, *, at_fault: bool = False) -> None:
         """Exit."""
@@ -112,6 +114,7 @@ class Box:
             problem=self.problem,
             address=f"/run/{start.id}.sock",
             grants=start.grants,
+            loaded_in_s=self.loaded_in_s,
         )
 
 

@@ -374,6 +374,7 @@ def test_the_next_scheduler_takes_over(lab: LocalLab) -> None:
     assert (taken.phase, taken.revision, taken.address) == (Phase.RUNNING, 3, taken.address)
     assert taken.ready_since is not None, "it was asked before the first look"
     assert taken.ready_since == taken.started_at
+    assert taken.loaded_in_s == 0.0, "nobody knows, and it serves"
     box = lab.runtime.box("web.1")
     assert box is not None
     assert box.order == order

@@ -138,6 +138,22 @@ def test_every_scaling_decision_is_an_event_with_its_inputs() -> None:
     assert {"stable_concurrency", "panic_concurrency", "ready", "panic"} <= scaled[-1].inputs.keys()
 
 
+def test_what_loads_for_long_is_kept_for_long_but_not_what_was_unready_for_a_moment() -> None:
+    """What if a probe fails once, long after the start: that is not how long it loads."""
+    assert _kept_s("good") < 100
+    assert _kept_s("slow") > 250
+
+
+def _kept_s(image: str) -> float:
+    """Return how long three replicas are kept that nobody asks."""
+    world = World()
+    world.apply(deployment(image=image, autoscale=Autoscale(minimum=1, initial=3, concurrency=2.0)))
+    world.run(30)
+    world.runtime.boxes["web.1"].unready_until = world.clock.now + 2
+    world.run(5)
+    return world.run_until(lambda: len(world.runtime.boxes) == 1, 400.0)
+
+
 def test_no_metrics_no_scaling() -> None:
     world = settled(autoscale=Autoscale(minimum=1, initial=3, concurrency=2.0))
     world.gateway.silent = True
