@@ -71,18 +71,20 @@ def _watched(sched: Client, name: str, last: int) -> Iterator[dict[str, Any]]:
     """Yield what happens after an event, by this scheduler and by those that come after it."""
     from ..client import ApiError
 
-    is_gone = False
+    is_told = False
     while True:
+        why = "the scheduler has gone"
         try:
             for event in sched.watch(deployment=name, after=last):
-                last, is_gone = event["sequence"], False
+                last, is_told = event["sequence"], False
                 yield event
         except ApiError as error:
             if error.status not in _GONE:
                 raise
-        if not is_gone:
-            complain("the scheduler has gone", "what it did is told when the next one is there")
-        is_gone = True
+            why = error.message if error.status else why
+        if not is_told:
+            complain(why, "nothing is skipped: the watch goes on as soon as it can")
+        is_told = True
         time.sleep(_LOOK_EVERY_S)
 
 

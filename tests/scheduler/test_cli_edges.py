@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from scheduler.cli.events import _watched
 from scheduler.client import ApiError, Client
 from tests.scheduler.api_lab import SPEC
 from tests.scheduler.cli_desk import Desk, desk
-from tests.scheduler.served import ROOT, serving
+from tests.scheduler.served import MAX_STREAMS, ROOT, serving
 
 
 @pytest.fixture
@@ -64,6 +65,28 @@ def test_a_watch_goes_on_with_the_next_scheduler_and_skips_nothing(tmp_path: Pat
             patience.cancel()
             watch.kill()
             watch.communicate()
+
+
+def test_a_watch_waits_until_there_is_room_for_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What if as many others watch as may."""
+    with serving(tmp_path) as served:
+        sched = Client(f"unix://{served.path}")
+        sched.apply("one", SPEC)
+        others = [sched.watch(after=0) for _ in range(MAX_STREAMS)]
+        first, *_ = [next(other) for other in others]  # each of them has begun
+        told: list[object] = []
+        watch = threading.Thread(target=lambda: told.append(next(_watched(sched, "", 0))))
+        watch.start()
+        said = ""
+        while "streams already" not in said and watch.is_alive():
+            watch.join(0.02)
+            said += capsys.readouterr().err
+        for other in others:
+            other.close()  # type: ignore[attr-defined]  # a generator
+        watch.join(30)
+    assert told == [first]
 
 
 def test_a_body_that_is_too_large_is_refused_as_that(tmp_path: Path) -> None:
