@@ -379,7 +379,7 @@ def test_the_next_scheduler_takes_over(lab: LocalLab) -> None:
     assert box is not None
     assert box.order == order
     after = lab.seen("web.2")
-    times = {"started_at": 0.0, "ended_at": 0.0, "address": ""}
+    times = {"started_at": 0.0, "ended_at": 0.0, "address": "", "loaded_in_s": None}
     assert replace(after, **times) == replace(before, **times)  # type: ignore[arg-type]
     os.kill(_pid(lab), signal.SIGKILL)
     assert lab.ended("web.1").exit_code == 137
