@@ -86,7 +86,7 @@ def put(control: Control, deployment: Deployment, request: Request) -> Written:
         check_paths(control, known, wanted, is_admin=request.is_admin)
         if before is None:
             if request.match.exists:
-                raise _not_there(name)
+                raise not_there(name)
             serial = control.store.next_serial(name)
             entry = apply.created(deployment, now, f"created by {request.by}", serial)
             return _change(entry, "created", "revision 1", request)
@@ -163,7 +163,8 @@ def _existing(desired: Desired, name: str) -> Entry:
     return entry
 
 
-def _not_there(name: str) -> ScheduleError:
+def not_there(name: str) -> ScheduleError:
+    """Return the error for a change of whatever is there, where nothing is (412)."""
     return ScheduleError(f"there is no deployment {name}", status=412, hint="leave If-Match away")
 
 

@@ -18,7 +18,7 @@ from ..observed import Grant
 from ..reconcile import reconcile
 from .admission import admit
 from .context import Control
-from .deployments import Request, still_restarted
+from .deployments import Request, not_there, still_restarted
 from .hostpaths import check_paths
 
 
@@ -53,7 +53,9 @@ def preview(control: Control, deployment: Deployment, request: Request) -> Previ
     admit(control, deployment)
     name, now, match = deployment.name, control.clock(), request.match
     before, generation = control.store.entry(name)
-    if match.generation not in (None, generation) or (match.exists and before is None):
+    if match.exists and before is None:
+        raise not_there(name)
+    if match.generation not in (None, generation):
         text = f"{name} is at generation {generation}, not {match.generation}"
         raise ScheduleError(text, status=412, hint="somebody changed it: read it again")
     known = before.deployment if before else None

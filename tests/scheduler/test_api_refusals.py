@@ -13,7 +13,7 @@ from minirun import ScheduleError
 from scheduler.app import create_app
 from scheduler.observed import Route
 from scheduler.store import Scope
-from tests.scheduler.api_lab import Lab, pointers
+from tests.scheduler.api_lab import SPEC, Lab, pointers
 
 ROUTE: dict[str, object] = {"hosts": ["shop.test"], "prefix": "/api", "published": 9000}
 BIND = {"type": "bind", "source": "/etc", "target": "/host"}
@@ -115,6 +115,14 @@ def test_a_wish_that_could_only_fail_later_is_refused(
     lab: Lab, changes: dict[str, object], field: str
 ) -> None:
     assert refused(lab, **changes) == [field]
+
+
+def test_a_dry_run_of_what_is_not_there_says_so(lab: Lab) -> None:
+    for query in ("", "?dry_run=true"):
+        answer = lab.ask("PUT", f"deployments/new{query}", SPEC, headers={"If-Match": "*"})
+        assert answer.status_code == 412
+        assert answer.json is not None
+        assert answer.json["detail"] == "there is no deployment new"
 
 
 def test_a_refusal_is_in_words(lab: Lab) -> None:
