@@ -142,7 +142,9 @@ def _trial(entry: Entry) -> str:
         return ""
     if not entry.rollout.canary_since:
         return "the canary is starting"
-    share = f"the canary gets {policy.weight}% of the requests"
+    told = [f"{policy.weight}% of the requests"] if policy.weight else []
+    told += [f"all requests with the header {policy.header}"] if policy.header else []
+    share = f"the canary gets {' and '.join(told)}"
     return share if policy.auto_promote else f"{share} until it is promoted"
 
 

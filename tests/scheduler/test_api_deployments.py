@@ -268,6 +268,17 @@ def test_promote_ends_a_canary(lab: Lab) -> None:
     assert (status(lab)["stage"], status(lab)["stable_revision"]) == ("complete", 2)
 
 
+def test_a_canary_says_whose_requests_it_gets(lab: Lab) -> None:
+    """What if it gets no share, but the requests with its header?"""
+    canary = {"weight": 0, "header": "x-try", "auto_promote": False}
+    lab.put(canary=canary)
+    lab.run()
+    lab.put(status=200, canary=canary, environment={"v": "2"})
+    lab.run()
+    said = "the canary gets all requests with the header x-try until it is promoted"
+    assert status(lab)["reason"] == said
+
+
 def test_delete_lets_it_go_and_the_name_can_be_used_again(lab: Lab) -> None:
     lab.put()
     lab.run()
