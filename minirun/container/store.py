@@ -34,6 +34,7 @@ from .files import (
     remove_tree,
     replace_file,
     reserve_space,
+    spread,
 )
 
 TYPE_CHECKING = False
@@ -75,7 +76,10 @@ class Store:
         Raises:
             StateError: the name is in use; nothing is left behind.
         """
-        make_folder(self._names)
+        if not os.path.isdir(self._names):
+            make_folder(self._names)
+            make_folder(self._containers)
+            spread(self._containers)
         make_folder(self.folder(record.id))
         try:
             return replace(record, name=self._take_name(record.name, record.id))
@@ -212,18 +216,12 @@ class Store:
         lasting = not record.options.remove and record.state.status not in ALIVE
         try:
             replace_file(path, to_json(record), durable=lasting)
-        except HostError:
-            if not self._use_reserve(record.id):
-                raise
+        except HostError as full:
+            try:  # what was kept for this very moment
+                os.unlink(f"{self.folder(record.id)}/reserve")
+            except OSError:
+                raise full from None
             replace_file(path, to_json(record), durable=lasting)
-
-    def _use_reserve(self, container_id: str) -> bool:
-        """Return whether there was a reserve, which now is free space."""
-        try:
-            os.unlink(f"{self.folder(container_id)}/reserve")
-        except OSError:
-            return False
-        return True
 
     def update(
         self, container_id: str, change: Callable[[ContainerRecord], ContainerRecord]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from minirun.container import names
 from minirun.container.entry import ContainerRecord, State, from_json, to_json
 from minirun.container.events import Event, EventLog
-from minirun.container.files import Lock, replace_file
+from minirun.container.files import Lock, replace_file, spread
 from minirun.container.health import Health, Result
 from minirun.container.readflags import Surroundings, from_flags
 from minirun.container.store import Store
@@ -317,3 +318,18 @@ def test_events_are_followed(tmp_path: Path) -> None:
     log.append(Event("container", "start", "b"))
     assert next(stream).id == "b"
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_containers_are_spread_over_the_disk(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    create(store, record("web"))
+    shown = subprocess.run(
+        ("lsattr", "-d", f"{store.data}/containers"), capture_output=True, text=True, check=False
+    )
+    # Where the file system has no flags, lsattr fails, and making the container did not.
+    assert shown.returncode or "T" in shown.stdout.split()[0]
+
+
+def test_a_file_system_without_flags_is_none_the_worse() -> None:
+    spread("/dev/shm")  # tmpfs has other flags, and refuses this one
+    spread("/proc")  # none at all
