@@ -186,8 +186,12 @@ def _inputs(entry: Entry, scale: Scale, at: Situation, tick: Tick) -> dict[str, 
     traffic = tick.observed.traffic.get(entry.deployment.name)
     names = "stable_concurrency panic_concurrency stable_rps panic_rps cpu_percent held".split()
     seen = {name: getattr(traffic, name) for name in names} if traffic else {}
+    spec = entry.deployment.autoscale
+    names = "concurrency rps cpu_percent utilization minimum maximum".split()
+    asked = {f"spec_{name}": value for name in names if (value := getattr(spec, name, None))}
     return {
         **seen,
+        **asked,
         "ready": at.ready,
         "before": at.current,
         "after": scale.desired,

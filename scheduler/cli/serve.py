@@ -32,7 +32,7 @@ GATEWAY = "127.0.0.1:8800"
 @click.option(
     "--publish-on",
     default="127.0.0.1",
-    metavar="HOST",
+    metavar="ADDRESS",
     help="Where published ports are answered (127.0.0.1).",
 )
 @click.option("--listen", default="", metavar="HOST:PORT", help="The API over TCP, with TLS.")
@@ -67,6 +67,7 @@ def serve_command(
       minisched serve --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
     """  # noqa: D301
     _check(listen, tls_cert, tls_key, gateway_tls, gateway_pem)
+    _check_address(publish_on)
     # What is imported stays: to look through it for garbage is a sixth of the time until the API
     # answers, and would be repeated at every full collection later on.
     gc.disable()
@@ -89,6 +90,21 @@ def serve_command(
         mounts=mounts,
     )
     return serve(options)
+
+
+def _check_address(publish_on: str) -> None:
+    """Refuse now what would be no address when the first port is published.
+
+    Raises:
+        MinirunError: it is no IP address.
+    """
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(publish_on)
+    except ValueError as error:
+        hint = "an address of this host; 0.0.0.0 is all of them"
+        raise MinirunError(f"--publish-on: {publish_on!r} is no IP address", hint=hint) from error
 
 
 def _check(

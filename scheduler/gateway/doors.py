@@ -50,6 +50,7 @@ class Doors:
                 process = self._process(port)
                 process.find()
                 process.finish()
+                process.forget()
         for port in wanted:
             try:
                 self.open(port)
@@ -77,6 +78,7 @@ class Doors:
         """Take no new connections at a port; nothing happens where it is not open."""
         if process := self._open.pop(port, None):
             process.finish()
+            process.forget()
 
     def config(self, process: Process) -> str:
         """Return a door's configuration."""

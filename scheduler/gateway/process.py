@@ -108,6 +108,11 @@ class Process:
         self._pid_file.unlink(missing_ok=True)
         self.close()
 
+    def forget(self) -> None:
+        """Remove the files of one that will not be found again."""
+        for file in self._folder.glob(f"{self.name}.*"):
+            file.unlink(missing_ok=True)
+
     def hush(self) -> None:
         """Tell it the same, but go on watching it."""
         self._signal(signal.SIGUSR1)

@@ -236,6 +236,7 @@ REFUSED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("quota", "set", "team"), "a quota without a bound"),
     (("quota", "set", "team", "--memory", "much"), "--memory: 'much' is not a size"),
     (("serve", "--listen", "0.0.0.0:1"), "--listen, --tls-cert and --tls-key go together"),
+    (("serve", "--publish-on", "nowhere"), "--publish-on: 'nowhere' is no IP address"),
     (("nope",), "no such command: 'nope'"),
     (("aply",), "did you mean apply?"),
     (("get",), "missing argument 'NOUN'"),

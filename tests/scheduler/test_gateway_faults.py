@@ -89,6 +89,18 @@ def test_killed_door_is_back(lab: Lab) -> None:
     lab.wait_until(lambda: answers(lab, published))
 
 
+def test_closed_door_leaves_no_file(lab: Lab) -> None:
+    published = free_port()
+    lab.gateway.set_route(Route("web", published=published, queue_limit=9))
+    lab.gateway.add(lab.server("web.1"))
+    lab.wait_until(lambda: answers(lab, published))
+    files = lab.folder / "gateway"
+    assert list(files.glob(f"door-{published}*"))
+    lab.gateway.set_route(Route("web", queue_limit=9))
+    lab.wait_until(lambda: not answers(lab, published))
+    assert not list(files.glob(f"door-{published}*"))
+
+
 def answers(lab: Lab, port: int) -> bool:
     try:
         return lab.get(port=port)[0] == 200

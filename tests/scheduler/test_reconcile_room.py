@@ -136,6 +136,8 @@ def test_every_scaling_decision_is_an_event_with_its_inputs() -> None:
     scaled = [e for e in world.store.events if e.kind == "scaled"]
     assert scaled[-1].inputs["after"] == 5
     assert {"stable_concurrency", "panic_concurrency", "ready", "panic"} <= scaled[-1].inputs.keys()
+    assert scaled[-1].inputs["spec_concurrency"] == 2.0
+    assert "spec_rps" not in scaled[-1].inputs, "it is not scaled by that"
 
 
 def test_what_loads_for_long_is_kept_for_long_but_not_what_was_unready_for_a_moment() -> None:
