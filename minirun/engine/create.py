@@ -77,8 +77,10 @@ def create(
         confirm_kept(home, target)
         if volumes.by_target:
             _fill_volumes(home, options, target, volumes, fill)
-    except BaseException:
+    except BaseException as error:
         home.containers.remove(container_id)
+        if isinstance(error, Exception):
+            confirm_kept(home, target)  # what was not found may be the image, collected just now
         raise
     return record
 

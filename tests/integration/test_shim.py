@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from minirun.container.entry import ContainerRecord, State
-from minirun.container.options import HealthFlags, ResourceOptions
+from minirun.container.options import HealthFlags, ResourceOptions, RunOptions
 from minirun.container.security import LogOptions, RestartPolicy
-from minirun.errors import MinirunError
+from minirun.engine.create import create
+from minirun.engine.images import Target
+from minirun.errors import ImageError, MinirunError
 from minirun.shim import frames
 from minirun.shim.ending import UNKNOWN_CODE
 from tests.integration.engine_lab import (
@@ -126,6 +128,15 @@ def test_start_that_fails_is_told_with_docker_s_exit_code(engine: Engine) -> Non
     state = engine.end_of(record)
     assert (state.exit_code, state.reason) == (127, "error")
     assert not os.path.exists(engine.home.place(record.id).socket)
+
+
+def test_image_that_is_collected_while_its_container_is_made_is_named(engine: Engine) -> None:
+    """What if rmi takes the layers between the look at the image and the look into it?"""
+    target = Target("app", "an image", image_id="sha256:0", lowers=(f"{engine.home.data}/l/gone",))
+    with pytest.raises(ImageError, match="image app was removed while the container was made"):
+        create(engine.home, RunOptions(name="late"), target)
+    assert not engine.home.containers.ids()
+    assert not os.listdir(f"{engine.home.data}/names")
 
 
 def test_container_with_rm_is_gone_after_its_end(engine: Engine) -> None:
