@@ -51,7 +51,8 @@ core.register_action("hold", {"http-req"}, function(txn)
     local place = txn:get_var("txn.place")
     waiting[place] = waiting[place] or {}
     counts[place] = counts[place] or 0
-    if counts[place] >= tonumber(txn:get_var("txn.limit")) then
+    local limit, activation_ms = txn:get_var("txn.settings"):match("^(%d+)|%d*|(%d+)")
+    if counts[place] >= tonumber(limit) then
         txn:set_var("txn.refused", "full")
         return
     end
@@ -59,7 +60,7 @@ core.register_action("hold", {"http-req"}, function(txn)
     local number = last
     waiting[place][number] = now()
     counts[place] = counts[place] + 1
-    local deadline = now() + tonumber(txn:get_var("txn.activation_ms")) / 1000
+    local deadline = now() + tonumber(activation_ms) / 1000
     local refused = wait(txn, place, number, deadline)
     waiting[place][number] = nil
     counts[place] = counts[place] - 1
